@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Translators: a class is one struct that lists the fops it treats (and `any` for those it
+ * treats alike); for the rest it is not even visited. An instance is a node of a graph.
+ */
+#ifndef WG_XLATOR_H
+#define WG_XLATOR_H
+
+#include "call.h"
+
+struct wg_dump;
+
+enum wg_opt_type { WG_OPT_STR, WG_OPT_INT, WG_OPT_SIZE, WG_OPT_TIME, WG_OPT_BOOL, WG_OPT_PATH };
+
+/*
+ * An option of a class. Values are text in a volfile; SIZE takes K, M, G, T (1024), TIME
+ * takes ms, s, m, h, d and is held in milliseconds. The row is also the help and the manual.
+ */
+struct wg_option {
+    const char *name;
+    enum wg_opt_type type;
+    int64_t min, max;      /* of numbers; both 0: no bounds */
+    const char *value;     /* the default as text; NULL: must be given */
+    const char *help;      /* one sentence */
+    bool reload;           /* may change on a running graph */
+};
+
+struct wg_class {
+    const char *type;      /* "performance/io-threads" */
+    const char *help;      /* one sentence */
+    const struct wg_option *options; /* ends with a NULL name */
+    size_t local_size;     /* zeroed memory of each frame */
+    int min_children, max_children;  /* max -1: any */
+    /* 0, or an errno after one wg_log line that says what is wrong with which option. */
+    int (*init)(struct wg_xlator *xl);
+    /* The graph below and above is ready; connections may start. May be NULL. */
+    int (*start)(struct wg_xlator *xl);
+    /* No call will enter any more; end threads, close connections. Blocks. May be NULL. */
+    void (*stop)(struct wg_xlator *xl);
+    void (*fini)(struct wg_xlator *xl);
+    int (*reload)(struct wg_xlator *xl);
+    void (*dump)(struct wg_xlator *xl, struct wg_dump *d);
+    wg_handler *any;
+    wg_handler *fops[WG_OP_MAX]; /* [WG_OP_lookup] = nlc_lookup, ... */
+};
+
+struct wg_xlator {
+    const struct wg_class *class;
+    const char *name;
+    struct wg_graph *graph;
+    void *priv;             /* the class's own */
+    unsigned nchildren;
+    struct wg_xlator **children;
+    struct wg_kv *options;  /* as given, and defaults */
+    const char *file;       /* where it was declared, for messages */
+    int line;
+    /* Filled when the graph is linked: who treats each fop, here or below through single children. */
+    struct { struct wg_xlator *xl; wg_handler *fn; } route[WG_OP_MAX];
+    struct wg_stats *stats; /* per fop: calls, errors, time */
+    struct wg_xlator *next; /* of the graph, in order of declaration (children first) */
+    unsigned nparents;
+};
+
+static inline struct wg_xlator *wg_child(const struct wg_frame *f)
+{
+    return f->this->children[0];
+}
+
+/* Option values; the name must be in the class's table. Strings live as long as the xlator. */
+const char *wg_opt_str(const struct wg_xlator *xl, const char *name);
+int64_t wg_opt_int(const struct wg_xlator *xl, const char *name); /* INT, SIZE (bytes), TIME (ms) */
+bool wg_opt_bool(const struct wg_xlator *xl, const char *name);
+
+/* The registry: the classes linked into the program (registry.c, a line each). */
+const struct wg_class *wg_class_find(const char *type);
+const struct wg_class *const *wg_classes(void); /* ends with NULL */
+
+#endif
