@@ -1,0 +1,336 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * storage/posix, a brick's store: what its files share. Why and how: ../README.md; the bytes on
+ * disk: docs/on-disk-format.md. "R<n>" cites a rule of the README.
+ *
+ * Lock order (R1). Take them only downwards; never two of one row except as the row says:
+ *   1. names      wg_px_lock_names: stripes over (directory gfid, name), all of an operation at once
+ *   2. inode      px_inode.content: shared by write, exclusive by setattr, publish, re-stamp;
+ *                 two inodes in order of address
+ *   3. index      inside index.c
+ *   4. leaves     px_inode.mutex, table shards, streams, retained: no system call that can block
+ *                 on another thread, no other lock inside
+ */
+#ifndef WG_POSIX_H
+#define WG_POSIX_H
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/stat.h>
+
+#include "call.h"
+#include "iobuf.h"
+#include "list.h"
+#include "xlator.h"
+
+#define PX_PRIVATE ".windgate" /* the reserved directory at the brick's root */
+#define PX_SHARDS 64
+#define PX_STRIPES 1024
+#define PX_SLOTS 4   /* data fds kept open per inode */
+
+struct posix;
+struct px_index; /* index.c */
+struct px_stage; /* stage.c: files under construction */
+
+/* ---- identity (identity.c) ---------------------------------------------------------------- */
+
+/*
+ * The calling thread takes the identity of cred: fsuid, fsgid and groups by raw system calls,
+ * only where they differ from the thread's present ones. It stays until the next switch (R2), so
+ * every function that needs one says which, and sets it. EPERM when the kernel refuses.
+ * Unprivileged bricks have one identity; there it does nothing.
+ */
+int wg_px_as(struct posix *px, const struct wg_cred *cred);
+/* The brick's own identity, with all capabilities: handles, records, the private directory. */
+int wg_px_as_brick(struct posix *px);
+
+/* ---- the record (record.c) ---------------------------------------------------------------- */
+
+enum {
+    PX_REC_CLEAN = 1,    /* etag, size, mtime are of this content, if size and mtime match */
+    PX_REC_EXCL = 2,     /* not clean; md5 begins with the createverf3 of an exclusive create */
+    PX_REC_META = 4,     /* a second xattr holds meta */
+    PX_REC_MADE = 8,     /* a directory that a PUT made; vanishes with its last key */
+    PX_REC_MARKER = 16,  /* a directory that is an object: the key with "/" at its end */
+};
+
+/* One xattr of 64 bytes per inode: trusted.wg, or user.wg on unprivileged bricks. */
+struct px_rec {
+    wg_gfid gfid;
+    uint32_t generation; /* of the content: grows at each clean to dirty */
+    uint8_t flags;
+    uint16_t parts;      /* of the ETag */
+    uint8_t md5[16];
+    uint64_t size;
+    struct wg_time mtime;
+};
+
+/*
+ * As the brick or any caller (reading and writing trusted.* survives a switch of fsuid; user.wg
+ * exists only where there is one identity). fd may be O_PATH. ENODATA: no record; EIO: damaged.
+ * ENOTSUP on inodes that can't hold one (unprivileged symlinks, ...): use wg_px_rec_derive.
+ */
+int wg_px_rec_get(struct posix *px, int fd, struct px_rec *ret);
+int wg_px_rec_set(struct posix *px, int fd, const struct px_rec *rec);
+/* The same by name, not following it. */
+int wg_px_rec_get_at(struct posix *px, int dirfd, const char *name, struct px_rec *ret);
+int wg_px_rec_set_at(struct posix *px, int dirfd, const char *name, const struct px_rec *rec);
+/* The gfid of an inode that can't hold a record: hash(volume, inode number, birth time). */
+wg_gfid wg_px_rec_derive(const struct posix *px, const struct statx *st);
+
+/* The second xattr. buf holds WG_META_MAX bytes; *ret_len 0 when there is none. len 0 removes it. */
+int wg_px_meta_get(struct posix *px, int fd, void *buf, uint32_t size, uint32_t *ret_len);
+int wg_px_meta_set(struct posix *px, int fd, const void *meta, uint32_t len);
+
+/* Does the record's ETag hold for what statx says? */
+bool wg_px_rec_holds(const struct px_rec *rec, const struct statx *st);
+/* rec becomes clean with this ETag for what st says (after the last write, before publish). */
+void wg_px_rec_stamp(struct px_rec *rec, const struct wg_etag *etag, const struct statx *st);
+
+struct px_inode;
+
+/*
+ * The ETag of an inode: the record's while it holds, else synthetic. rec and st are what the
+ * caller read. ino may be NULL (lists); then it is looked for in the table by gfid when st is
+ * young, so that a write under way can't leave this ETag behind on other content (R6).
+ */
+void wg_px_etag(struct posix *px, struct px_inode *ino, const struct px_rec *rec,
+                const struct statx *st, struct wg_etag *ret);
+/*
+ * Before the first change of a regular file's content: makes its record dirty, once; cheap when
+ * it is. The caller holds ino->content, shared or exclusive. wg_px_changed ends the change.
+ */
+int wg_px_change(struct posix *px, struct px_inode *ino);
+void wg_px_changed(struct posix *px, struct px_inode *ino);
+
+/* ---- inodes (table.c, resolve.c) ------------------------------------------------------------ */
+
+/* A data fd, for one identity, access mode and the permission bits it was opened under. */
+struct px_slot {
+    int fd; /* -1: free */
+    uint32_t users;
+    uint8_t access; /* O_RDONLY, O_WRONLY or O_RDWR */
+    bool unstable;  /* unsynced writes went through it: stays open until commit */
+    bool stale;     /* close at the last user */
+    uint32_t uid, gid, ngroups;
+    uint64_t groups_hash;
+    uint32_t st_mode, st_uid, st_gid;
+    uint32_t used; /* a clock, to choose which to give up */
+};
+
+/* An inode in use or lately used. Fields without a note are constant while it is referenced. */
+struct px_inode {
+    wg_gfid gfid;
+    uint64_t ino;         /* the kernel's number ... */
+    struct wg_time btime; /* ... and birth, which together find the gfid of a name just looked up */
+    uint8_t type;         /* enum wg_type */
+    uint8_t hint_len;
+    uint8_t hint[WG_HINT_MAX]; /* handle type, handle bytes */
+    int fd;               /* O_PATH; open while referenced */
+    atomic_uint refs;
+    atomic_bool dirty;    /* the record is known to be dirty: nothing to do before a write */
+    atomic_bool observed; /* a synthetic ETag went out: the next change, or one under way, gets a new generation */
+    atomic_uint writers;
+    atomic_bool unstable; /* some slot is */
+    pthread_rwlock_t content; /* R1, row 2 */
+    pthread_mutex_t mutex;    /* slots, rec */
+    bool rec_known;
+    struct px_rec rec;        /* under mutex, while rec_known */
+    struct px_slot slot[PX_SLOTS];
+    /* The table's, under its shard. */
+    struct px_inode *by_gfid, *by_ino, *newer, *older;
+    bool pinned;
+};
+
+/*
+ * The inode of a ref: from the table, or opened by its handle (or by the index's handle, or
+ * parent and name; or among the retained), its record checked. Leaves the thread as the brick when it
+ * had to open it. *ret is referenced; wg_px_release it. ESTALE: there is no such inode.
+ */
+int wg_px_find(struct posix *px, const struct wg_ref *ref, struct px_inode **ret);
+/* Only when it is in the table already; NULL otherwise. */
+struct px_inode *wg_px_peek(struct posix *px, wg_gfid gfid);
+void wg_px_release(struct posix *px, struct px_inode *ino);
+/* wg_px_find, and ENOTDIR when it is no directory. */
+int wg_px_find_dir(struct posix *px, const struct wg_ref *ref, struct px_inode **ret);
+
+/*
+ * What a name holds. The thread's identity is the caller's (wg_px_as) and is again at return. name is
+ * NUL-terminated and checked (wg_px_name). Gives a record to an inode that has none. st may be
+ * NULL. Never follows a symlink. ENOENT; EXDEV at a mount point.
+ */
+int wg_px_child(struct posix *px, const struct wg_cred *cred, struct px_inode *dir,
+                const char *name, struct px_inode **ret, struct statx *st);
+/*
+ * Puts an inode that the caller has made, with its record set, into the table. fd: O_PATH or any, taken
+ * over (also on error). pinned: it has no name yet; it stays until wg_px_unpin.
+ */
+int wg_px_adopt(struct posix *px, int fd, const struct px_rec *rec, const struct statx *st,
+                bool pinned, struct px_inode **ret);
+void wg_px_unpin(struct posix *px, struct px_inode *ino);
+/* The inode lost its last name: forget it, so that its number may be used again. */
+void wg_px_forget(struct posix *px, struct px_inode *ino);
+/* Forgets what the table knows of the record (after wg_px_rec_set on a referenced inode). */
+void wg_px_rec_changed(struct posix *px, struct px_inode *ino, const struct px_rec *rec);
+/* The record: the table's copy, or read. */
+int wg_px_rec(struct posix *px, struct px_inode *ino, struct px_rec *ret);
+
+/* A data fd of a regular file. Close it with wg_px_close. */
+struct px_open {
+    int fd;
+    struct px_slot *slot; /* NULL: not cached, closed at once */
+};
+/*
+ * As cred, with NFS's own rules after EACCES (the owner may; execute permits reading). access is
+ * O_RDONLY or O_RDWR (O_WRONLY). EISDIR, EINVAL for what is no regular file.
+ */
+int wg_px_open(struct posix *px, const struct wg_cred *cred, struct px_inode *ino, int access,
+               struct px_open *ret);
+void wg_px_close(struct posix *px, struct px_inode *ino, struct px_open *o);
+/* Gives a data fd that the caller opened to the inode's slots (taken over, or closed). */
+void wg_px_keep_open(struct posix *px, const struct wg_cred *cred, struct px_inode *ino, int access, int fd);
+
+/* statx of an inode (mask: basic and birth); of a name, not following it. */
+int wg_px_stat(int fd, struct statx *ret);
+int wg_px_stat_at(int dirfd, const char *name, struct statx *ret);
+void wg_px_iatt(const struct statx *st, wg_gfid gfid, struct wg_iatt *ret);
+void wg_px_wcc_pre(const struct statx *st, struct wg_wcc *ret);
+/* attr of an inode, by a fresh statx; valid false when that fails. */
+void wg_px_attr(struct px_inode *ino, struct wg_iatt *ret);
+void wg_px_ref(const struct px_inode *ino, struct wg_ref *ret);
+uint8_t wg_px_type(uint16_t st_mode);
+/* The kernel handle of fd as a hint; len 0 where there are none. As any identity. */
+uint8_t wg_px_hint(struct posix *px, int fd, uint8_t hint[WG_HINT_MAX]);
+
+/* ---- names (names.c) -------------------------------------------------------------------------- */
+
+/*
+ * Checks one component and copies it, NUL-terminated, to buf (WG_NAME_MAX + 1). EINVAL: empty, '/', NUL;
+ * ENAMETOOLONG; the private directory: ENOENT, or EACCES when making. making: also EEXIST for "."
+ * and "..", and EINVAL for a `.@` name that is no canonical escape (keymap.h).
+ */
+int wg_px_name(const struct posix *px, const struct px_inode *dir, struct wg_str name, bool making,
+               char *buf);
+
+struct px_at {
+    wg_gfid dir;
+    const char *name;
+};
+struct px_names {
+    unsigned n;
+    uint16_t stripe[8];
+};
+/* All names of an operation at once (at most 8), in stripe order (R1). */
+void wg_px_lock_names(struct posix *px, struct px_names *held, const struct px_at *at, unsigned n);
+void wg_px_unlock_names(struct posix *px, struct px_names *held);
+
+/* "/proc/self/fd/N" (or with "/name" after it) in buf, for calls that take only paths. */
+#define PX_FD_PATH 32
+const char *wg_px_fd_path(char buf[PX_FD_PATH], int fd);
+
+/* ---- durability, space, replaced inodes (sync.c, retain.c) --------------------------------------- */
+
+/* fsync of a directory, as the brick; concurrent callers for one directory share. */
+int wg_px_sync_dir(struct posix *px, struct px_inode *dir);
+/* fsync (datasync: fdatasync) of a data fd; a failure changes the brick's verifier. */
+int wg_px_sync_fd(struct posix *px, int fd, bool datasync);
+/* ENOSPC when less than the reserve (and bytes) is free: before anything that takes space. */
+int wg_px_room(struct posix *px, uint64_t bytes);
+/*
+ * Before ino loses its last name by a publish or an S3 DELETE (names locked, content exclusive):
+ * gives it a name among the replaced, so that it stays readable by handle for replaced-keep.
+ * Does nothing when it has other names or the option is 0. wg_px_retain_undo when the removal failed.
+ * Leaves the thread as the brick.
+ */
+int wg_px_retain(struct posix *px, struct px_inode *ino);
+void wg_px_retain_undo(struct posix *px, struct px_inode *ino);
+
+/* ---- the index (index.c) --------------------------------------------------------------------------- */
+
+/*
+ * The index is a superset of the truth at every instant, kill -9 included: a name is added before
+ * it is made in the file system, and removed after it is removed there (R5). Who reads a row
+ * checks it with statx, and drops what isn't there. Each call below returns when the change is committed
+ * (not synced); the caller holds the name's lock. The row of a name that has no record yet is
+ * also the intent which says what gfid that inode was to get.
+ * hint_len 0: not known (yet); the row then finds its inode by parent and name.
+ */
+int wg_px_index_open(struct posix *px);
+void wg_px_index_close(struct posix *px);
+int wg_px_index_add(struct posix *px, wg_gfid dir, const char *name, wg_gfid gfid, uint8_t type,
+                    const uint8_t *hint, uint8_t hint_len);
+/* last: gfid has no other name now, so its own row goes too. */
+int wg_px_index_remove(struct posix *px, wg_gfid dir, const char *name, wg_gfid gfid, bool last);
+/* After a rename whose target row was added before it: removes the old name, moves gfid's parent and name. */
+int wg_px_index_moved(struct posix *px, wg_gfid from_dir, const char *from, wg_gfid to_dir,
+                      const char *to, wg_gfid gfid, uint8_t type);
+/* Where gfid was last: hint (length 0: none), and a parent and name. ENOENT. */
+struct px_where {
+    wg_gfid parent;
+    uint8_t type, hint_len;
+    uint8_t hint[WG_HINT_MAX];
+    char name[WG_NAME_MAX + 1];
+};
+int wg_px_index_find(struct posix *px, wg_gfid gfid, struct px_where *ret);
+/* The gfid and type of a name's row. ENOENT. */
+int wg_px_index_row(struct posix *px, wg_gfid dir, const char *name, wg_gfid *ret, uint8_t *ret_type);
+void wg_px_index_dump(struct posix *px, struct wg_dump *d);
+
+/* ---- the brick ------------------------------------------------------------------------------------ */
+
+struct px_shard {
+    pthread_mutex_t lock;
+    struct px_inode **gfids, **inos;
+    uint32_t mask, count;
+    struct px_inode *newest, *oldest; /* unreferenced ones, for eviction */
+} __attribute__((aligned(64)));
+
+struct posix {
+    struct wg_xlator *xl;
+    int root_fd;     /* O_RDONLY | O_DIRECTORY */
+    int private_fd;  /* .windgate */
+    int replaced_fd; /* .windgate/replaced */
+    int format_fd;   /* holds the lock that keeps a second brick off this root */
+    struct px_inode *root; /* referenced for good */
+    uint64_t dev_major, dev_minor;
+    uint32_t fs_magic; /* statfs f_type */
+    bool handles;      /* the format's mode: root (handles, trusted.wg) or unprivileged (user.wg) */
+    bool switches;     /* this process can take callers' identities */
+    const char *rec_name, *meta_name;
+    uint8_t volume_id[16], brick_id[16];
+    atomic_uint_fast64_t verf;
+    uint64_t reserve;  /* bytes */
+    int64_t replaced_keep_ms;
+    uint64_t replaced_max;
+    bool sync_names;   /* fsync directories of namespace fops */
+    struct px_index *index;
+    struct px_stage *stage;
+    struct px_retained *retained;
+    struct px_streams *streams;
+    struct px_shard shard[PX_SHARDS];
+    uint32_t table_max; /* inodes, all shards */
+    atomic_uint unstable_fds, slots_open;
+    uint32_t unstable_max, slots_max;
+    pthread_mutex_t stripe[PX_STRIPES];
+    atomic_uint_fast64_t opened, hits, misses, evicted, dirtied, stamped, sync_failed;
+    atomic_uint_fast64_t room_at_ns;
+    atomic_uint_fast64_t room_bytes;
+};
+
+static inline struct posix *wg_px(const struct wg_frame *f)
+{
+    return f->this->priv;
+}
+
+/* The handlers, one per fop. */
+wg_handler wg_posix_lookup, wg_posix_getattr, wg_posix_setattr, wg_posix_access, wg_posix_readlink,
+    wg_posix_read, wg_posix_write, wg_posix_commit, wg_posix_create, wg_posix_mkdir,
+    wg_posix_symlink, wg_posix_mknod, wg_posix_link, wg_posix_unlink, wg_posix_rmdir,
+    wg_posix_rename, wg_posix_readdir, wg_posix_statfs, wg_posix_getxattr, wg_posix_setxattr,
+    wg_posix_removexattr, wg_posix_copy_range, wg_posix_checksum;
+/* The S3 forms (s3_*.c). */
+wg_handler wg_posix_get, wg_posix_stage, wg_posix_unstage, wg_posix_put, wg_posix_del,
+    wg_posix_list, wg_posix_setmeta;
+
+#endif
