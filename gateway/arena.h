@@ -21,7 +21,7 @@ struct wg_release {
 struct wg_arena {
     atomic_flag lock;
     char *at, *end;
-    struct wg_block *blocks; /* newest first; the first block is pooled */
+    struct wg_block *blocks; /* newest first; beyond the owner's first memory */
     struct wg_release *releases;
     size_t bytes;
 };
@@ -38,7 +38,12 @@ int wg_on_release(struct wg_arena *a, void (*fn)(void *), void *arg);
 /* Hands the caller's reference of buf to the arena. The same error rule. */
 int wg_keep_iobuf(struct wg_arena *a, struct wg_iobuf *buf);
 
-int wg_arena_init(struct wg_arena *a);
+/*
+ * first: memory of the arena's owner used before any block is allocated (NULL, 0: none); it must
+ * be aligned to 16 and outlive the arena.
+ */
+void wg_arena_init(struct wg_arena *a, void *first, size_t size);
+/* Runs the releases, frees the blocks. The arena may be initialised again. */
 void wg_arena_fini(struct wg_arena *a);
 
 #define WG_NEW(arena, type) ((type *)wg_alloc((arena), sizeof(type)))

@@ -25,6 +25,7 @@
 #include <stdatomic.h>
 
 #include "fop.h"
+#include "work.h"
 
 struct wg_call;
 struct wg_frame;
@@ -44,12 +45,13 @@ struct wg_frame {
     int err;                 /* the result: 0 or an errno, valid in a completion */
     uint16_t op;
     uint16_t index;          /* which child of a fan-out */
-    atomic_uint waiting;     /* children not yet returned, of the wind under way */
+    uint16_t nchildren;      /* of the last wind */
     atomic_bool complete;    /* unwound; set once, by one exchange */
-    atomic_bool resumed;     /* this fan-out's completion has run (quorum) */
-    uint16_t nchildren;      /* of the last fan-out */
-    struct wg_frame **children; /* answers of the last fan-out, in order of index */
-    uint64_t begin_ns;       /* CLOCK_MONOTONIC when wound; 0 when timing is off */
+    struct wg_fan *fan;      /* the fan-out this frame is a child of; NULL: a plain wind */
+    struct wg_frame **children; /* the last wind's children, in order of index */
+    struct wg_frame *only;   /* children of a plain wind */
+    struct wg_work work;     /* the core's: a step that ran too deep is queued here */
+    uint64_t begin_ns;       /* CLOCK_MONOTONIC when entered (4 ms steps unless timing is on) */
     const char *wind_from, *wind_to, *unwind_from, *unwind_to; /* function names, for dumps */
     struct wg_frame *next;   /* the call's list of frames, newest first */
 };
@@ -65,6 +67,8 @@ struct wg_call {
     enum wg_frontend frontend;
     const char *what;            /* the protocol's operation, "READ", "PutObject"; static text */
     uint64_t deadline_ns;        /* CLOCK_MONOTONIC; 0: none */
+    bool replay;                 /* the request may have been executed before (sent again) */
+    bool nowait;                 /* answer EWOULDBLOCK instead of blocking (io-threads asks) */
     uint64_t begin_ns;
     struct wg_graph *graph;      /* the call ends in the graph it began in */
     void (*finish)(struct wg_call *call); /* the front end's: answers the client */
@@ -144,6 +148,15 @@ static inline const struct wg_frame *wg_nth(const struct wg_frame *f, unsigned i
 {
     return f->children[i];
 }
+
+/* Time every frame exactly (a clock read at wind and unwind); off by default. */
+void wg_timing(bool on);
+
+/* What each (xlator, fop) did; kept in shards, summed by wg_stats_sum. */
+struct wg_fop_stats {
+    uint64_t calls, errors, ns;
+};
+struct wg_fop_stats wg_stats_sum(const struct wg_xlator *xl, unsigned op);
 
 /* Every live call, for dumps: each(call, arg) under the shard's lock, which no call holds for long. */
 void wg_calls_each(void (*each)(struct wg_call *call, void *arg), void *arg);

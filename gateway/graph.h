@@ -19,7 +19,7 @@ struct wg_graph {
     struct wg_xlator *first; /* in order of declaration */
     struct wg_xlator *top;
     char *text;              /* the volfile it was made from */
-    const char *file;
+    char *file;
     bool started;
     int nxlators;
 };

@@ -10,12 +10,12 @@
 #include <stdint.h>
 
 struct wg_iobuf {
+    struct wg_iobuf *next; /* the pool's; first, for pool.c */
     atomic_uint refs;
     uint32_t size;  /* usable bytes at base */
     void *base;     /* page-aligned when from wg_iobuf_get */
     void (*release)(struct wg_iobuf *buf); /* runs once, at the last unref, on any thread */
     void *owner;    /* for release */
-    struct wg_iobuf *next; /* the pool's */
 };
 
 /*

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Tables of options: what an xlator's volfile block and the configuration file share. */
+#ifndef WG_OPTIONS_H
+#define WG_OPTIONS_H
+
+#include "xlator.h"
+
+/* An option's value in an xlator: as given, or the default. */
+struct wg_kv {
+    const struct wg_option *option;
+    char *text;
+    int64_t number; /* INT; SIZE in bytes; TIME in ms; BOOL 0 or 1 */
+    bool given;
+    struct wg_kv *next;
+};
+
+const struct wg_option *wg_option_find(const struct wg_option *table, const char *name);
+/* 0 and the number (0 for STR and PATH); EINVAL: not of the type; ERANGE: outside the bounds. */
+int wg_option_parse(const struct wg_option *o, const char *text, int64_t *ret);
+/* "a size in bytes (K, M, G, T may follow)", with the bounds; returns buf. For messages. */
+const char *wg_option_expects(const struct wg_option *o, char *buf, size_t size);
+
+/* Finds the candidate nearest to word: set word, call once for each, read best (may be NULL). */
+struct wg_nearest {
+    const char *word;
+    const char *best;
+    unsigned distance;
+};
+void wg_nearest(struct wg_nearest *n, const char *candidate);
+
+#endif
