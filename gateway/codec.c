@@ -601,11 +601,8 @@ static void show_statfs(struct wg_show *s, const struct wg_statfs *v)
 #undef IN
 #undef OUT
 
-#define SHOW(type, field)   \
-    show(s, " " #field "="); \
-    show_##type(s, &r->field);
-#define IN(type, field) SHOW(type, field)
-#define OUT(type, field) SHOW(type, field)
+#define IN(type, field) show(s, " " #field "="), show_##type(s, &r->field);
+#define OUT(type, field) show(s, " " #field "="), show_##type(s, &r->field);
 #define FOP(no, name, kind, in, out)                                  \
     static void show_##name##_in(struct wg_show *s, const void *rec)  \
     {                                                                 \
@@ -621,7 +618,6 @@ static void show_statfs(struct wg_show *s, const struct wg_statfs *v)
 #undef FOP
 #undef IN
 #undef OUT
-#undef SHOW
 
 #define R 'R'
 #define W 'W'

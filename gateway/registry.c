@@ -8,16 +8,32 @@
 CLASSES(X)
 #undef X
 
-static const struct wg_class *const classes[] = {
+#define LINKED_MAX 64
+#define ADDED_MAX 64 /* classes of modules */
+
+static const struct wg_class *classes[LINKED_MAX + ADDED_MAX + 1] = {
 #define X(name) &name,
     CLASSES(X)
 #undef X
-    NULL,
 };
 
 const struct wg_class *const *wg_classes(void)
 {
     return classes;
+}
+
+int wg_class_add(const struct wg_class *class)
+{
+    int i;
+
+    if (wg_class_find(class->type))
+        return EEXIST;
+    for (i = 0; classes[i]; i++)
+        ;
+    if (i == LINKED_MAX + ADDED_MAX)
+        return ENOMEM;
+    classes[i] = class;
+    return 0;
 }
 
 const struct wg_class *wg_class_find(const char *type)

@@ -74,5 +74,7 @@ bool wg_opt_bool(const struct wg_xlator *xl, const char *name);
 /* The registry: the classes linked into the program (registry.c, a line each). */
 const struct wg_class *wg_class_find(const char *type);
 const struct wg_class *const *wg_classes(void); /* ends with NULL */
+/* Adds a class of a module (or of a test). At start, before any graph is read. 0, EEXIST, ENOMEM. */
+int wg_class_add(const struct wg_class *class);
 
 #endif
