@@ -1,0 +1,526 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "settings.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <libconfig.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "arena.h"
+#include "options.h"
+#include "settings_table.h"
+
+enum { FILE_MAX = 1 << 20, NESTING_MAX = 32, MESSAGE_MAX = 512 };
+
+struct priv {
+    struct wg_arena arena; /* all strings and lists */
+    char *directory;       /* of the file: what relative paths are relative to */
+};
+
+/* One reading: where errors go, and how many there were. */
+struct reader {
+    struct wg_settings *s;
+    wg_set_error *err;
+    void *arg;
+    int errors;
+};
+
+static void complain(struct reader *r, int line, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+
+static void complain(struct reader *r, int line, const char *fmt, ...)
+{
+    char what[MESSAGE_MAX], text[MESSAGE_MAX + 300];
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(what, sizeof what, fmt, ap);
+    va_end(ap);
+    snprintf(text, sizeof text, "%s:%d: %s", r->s->file, line, what);
+    r->errors++;
+    r->err(r->arg, text);
+}
+
+static struct wg_arena *arena(struct reader *r)
+{
+    return &((struct priv *)r->s->priv)->arena;
+}
+
+static void *out_of_memory(struct reader *r)
+{
+    complain(r, 0, "out of memory");
+    return NULL;
+}
+
+static const char *keep(struct reader *r, const char *text)
+{
+    const char *copy = wg_memdup(arena(r), text, strlen(text));
+
+    return copy ? copy : out_of_memory(r);
+}
+
+static const char *keep_path(struct reader *r, const char *text)
+{
+    const char *dir = ((struct priv *)r->s->priv)->directory;
+    const char *path;
+
+    if (text[0] == '/' || text[0] == '\0')
+        return keep(r, text);
+    path = wg_printf(arena(r), "%s/%s", dir, text);
+    return path ? path : out_of_memory(r);
+}
+
+static int put_number(struct reader *r, int line, const struct wg_set_row *row, int64_t v,
+                      void *at)
+{
+    if (v < row->min || v > row->max) {
+        complain(r, line, "%s must be from %" PRId64 " to %" PRId64 "%s, not %" PRId64, row->name,
+                 row->min, row->max, row->type == WG_SET_MS ? " ms" : "", v);
+        return EINVAL;
+    }
+    *(int64_t *)at = v;
+    return 0;
+}
+
+/* A value given as text: the default of a row, or a string in the file. */
+static void put_text(struct reader *r, int line, const struct wg_set_row *row, const char *text,
+                     void *at)
+{
+    int64_t v;
+    size_t len;
+
+    switch (row->type) {
+    case WG_SET_STR:
+        *(const char **)at = keep(r, text);
+        break;
+    case WG_SET_PATH:
+        *(const char **)at = keep_path(r, text);
+        break;
+    case WG_SET_WORD:
+        len = strlen(text);
+        for (const char *c = row->choices; c; c = strchr(c, '|') ? strchr(c, '|') + 1 : NULL)
+            if (len && strcspn(c, "|") == len && strncmp(c, text, len) == 0) {
+                *(const char **)at = keep(r, text);
+                return;
+            }
+        complain(r, line, "%s must be one of %s, not '%s'", row->name, row->choices, text);
+        break;
+    case WG_SET_INT:
+        put_number(r, line, row, strtoll(text, NULL, 10), at);
+        break;
+    case WG_SET_MS:
+        if (wg_option_parse(&(struct wg_option){ .name = row->name, .type = WG_OPT_TIME }, text, &v))
+            complain(r, line, "%s must be a time such as \"500ms\", \"10s\" or \"5m\", not '%s'",
+                     row->name, text);
+        else
+            put_number(r, line, row, v, at);
+        break;
+    case WG_SET_BOOL:
+        *(bool *)at = strcmp(text, "true") == 0;
+        break;
+    default:
+        break;
+    }
+}
+
+/* "a b c" as a list: defaults only. */
+static void put_words(struct reader *r, const char *text, struct wg_set_strs *ret)
+{
+    char *copy = wg_memdup(arena(r), text, strlen(text)), *word, *save = NULL;
+
+    ret->s = wg_alloc(arena(r), (strlen(text) + 1) * sizeof *ret->s);
+    ret->n = 0;
+    if (!copy || !ret->s) {
+        out_of_memory(r);
+        return;
+    }
+    for (word = strtok_r(copy, " ", &save); word; word = strtok_r(NULL, " ", &save))
+        ret->s[ret->n++] = word;
+}
+
+static void put_strs(struct reader *r, config_setting_t *c, const struct wg_set_row *row, void *at)
+{
+    struct wg_set_strs *ret = at;
+    int n = config_setting_type(c) == CONFIG_TYPE_STRING ? 1 : config_setting_length(c);
+
+    ret->s = wg_alloc(arena(r), ((size_t)n + 1) * sizeof *ret->s);
+    ret->n = 0;
+    if (!ret->s) {
+        out_of_memory(r);
+        return;
+    }
+    for (int i = 0; i < n; i++) {
+        const char *text = config_setting_type(c) == CONFIG_TYPE_STRING
+                               ? config_setting_get_string(c) : config_setting_get_string_elem(c, i);
+
+        if (!text) {
+            complain(r, (int)config_setting_source_line(c), "%s must be a list of strings",
+                     row->name);
+            return;
+        }
+        ret->s[ret->n++] = keep(r, text);
+    }
+}
+
+/* The class whose last word is name: "posix" is storage/posix. */
+static const struct wg_class *class_of(const char *name, struct wg_nearest *n)
+{
+    for (const struct wg_class *const *c = wg_classes(); *c; c++) {
+        const char *slash = strrchr((*c)->type, '/');
+
+        wg_nearest(n, slash ? slash + 1 : (*c)->type);
+        if (strcmp(slash ? slash + 1 : (*c)->type, name) == 0)
+            return *c;
+    }
+    return NULL;
+}
+
+static const char *scalar_text(struct reader *r, config_setting_t *c)
+{
+    switch (config_setting_type(c)) {
+    case CONFIG_TYPE_STRING:
+        return keep(r, config_setting_get_string(c));
+    case CONFIG_TYPE_BOOL:
+        return config_setting_get_bool(c) ? "true" : "false";
+    case CONFIG_TYPE_INT:
+    case CONFIG_TYPE_INT64:
+        return wg_printf(arena(r), "%lld", config_setting_get_int64(c));
+    default:
+        return NULL;
+    }
+}
+
+static void tune_option(struct reader *r, const struct wg_class *class, config_setting_t *c,
+                        struct wg_set_tunes *ret)
+{
+    const char *name = config_setting_name(c), *value = scalar_text(r, c);
+    int line = (int)config_setting_source_line(c);
+    struct wg_nearest n = { 0 };
+
+    n = (struct wg_nearest){ .word = name };
+    for (const struct wg_option *o = class->options; o && o->name; o++) {
+        wg_nearest(&n, o->name);
+        if (strcmp(o->name, name) != 0)
+            continue;
+        if (value)
+            ret->t[ret->n++] = (struct wg_set_tune){ class->type, o->name, value, line };
+        else
+            complain(r, line, "tune: %s must be a plain value", name);
+        return;
+    }
+    complain(r, line, "%s has no option '%s'%s", class->type, name, wg_nearest_hint(&n));
+}
+
+static void put_tune(struct reader *r, config_setting_t *c, struct wg_set_tunes *ret)
+{
+    int total = 0, n = config_setting_is_group(c) ? config_setting_length(c) : -1;
+
+    for (int i = 0; i < n; i++)
+        total += config_setting_length(config_setting_get_elem(c, (unsigned)i));
+    ret->n = 0;
+    ret->t = n < 0 ? NULL : wg_alloc(arena(r), ((size_t)total + 1) * sizeof *ret->t);
+    if (n < 0) {
+        complain(r, (int)config_setting_source_line(c), "tune must be { translator = { ... }; }");
+        return;
+    }
+    for (int i = 0; i < n && ret->t; i++) {
+        config_setting_t *group = config_setting_get_elem(c, (unsigned)i);
+        const struct wg_class *class;
+        struct wg_nearest near = { 0 };
+
+        near.word = config_setting_name(group);
+        class = class_of(config_setting_name(group), &near);
+        if (!class || !config_setting_is_group(group)) {
+            complain(r, (int)config_setting_source_line(group), class ? "tune: %s must be { ... }%s"
+                     : "tune: no translator '%s'%s", config_setting_name(group),
+                     class ? "" : wg_nearest_hint(&near));
+            continue;
+        }
+        for (int j = 0; j < config_setting_length(group); j++)
+            tune_option(r, class, config_setting_get_elem(group, (unsigned)j), ret);
+    }
+}
+
+/* One setting of the file into its field. */
+static void put(struct reader *r, config_setting_t *c, const struct wg_set_row *row, void *at)
+{
+    int line = (int)config_setting_source_line(c), type = config_setting_type(c);
+    static const char *const wanted[] = {
+        [WG_SET_STR] = "a string", [WG_SET_WORD] = "a string", [WG_SET_PATH] = "a string",
+        [WG_SET_STRS] = "a list of strings", [WG_SET_INT] = "a whole number",
+        [WG_SET_MS] = "a time such as \"10s\"", [WG_SET_BOOL] = "true or false",
+    };
+
+    switch (row->type) {
+    case WG_SET_TUNE:
+        put_tune(r, c, at);
+        return;
+    case WG_SET_STRS:
+        if (type == CONFIG_TYPE_STRING || type == CONFIG_TYPE_ARRAY || type == CONFIG_TYPE_LIST) {
+            put_strs(r, c, row, at);
+            return;
+        }
+        break;
+    case WG_SET_INT:
+        if (type == CONFIG_TYPE_INT || type == CONFIG_TYPE_INT64) {
+            put_number(r, line, row, config_setting_get_int64(c), at);
+            return;
+        }
+        break;
+    case WG_SET_BOOL:
+        if (type == CONFIG_TYPE_BOOL) {
+            *(bool *)at = config_setting_get_bool(c) != 0;
+            return;
+        }
+        break;
+    default:
+        if (type == CONFIG_TYPE_STRING) {
+            put_text(r, line, row, config_setting_get_string(c), at);
+            return;
+        }
+    }
+    complain(r, line, "%s must be %s", row->name, wanted[row->type]);
+}
+
+static void defaults(struct reader *r, const struct wg_set_section *s, char *base)
+{
+    for (const struct wg_set_row *row = s->rows; row->name; row++) {
+        if (!row->value)
+            continue;
+        if (row->type == WG_SET_STRS)
+            put_words(r, row->value, (struct wg_set_strs *)(base + row->at));
+        else
+            put_text(r, 0, row, row->value, base + row->at);
+    }
+}
+
+static const struct wg_set_section *section_of(const char *name)
+{
+    for (const struct wg_set_section *s = wg_set_sections + 1; s->name; s++)
+        if (strcmp(s->name, name) == 0)
+            return s;
+    return NULL;
+}
+
+static void unknown(struct reader *r, config_setting_t *c, const struct wg_set_section *s)
+{
+    const char *name = config_setting_name(c);
+    struct wg_nearest n = { 0 };
+
+    n = (struct wg_nearest){ .word = name };
+    for (const struct wg_set_row *row = s->rows; row->name; row++)
+        wg_nearest(&n, row->name);
+    for (const struct wg_set_section *t = wg_set_sections + 1; !*s->name && t->name; t++)
+        wg_nearest(&n, t->name);
+    complain(r, (int)config_setting_source_line(c), "unknown setting '%s'%s%s%s", name,
+             *s->name ? " in " : "", s->name, wg_nearest_hint(&n));
+}
+
+static void read_section(struct reader *r, config_setting_t *group, const struct wg_set_section *s,
+                         char *base);
+
+static void read_list(struct reader *r, config_setting_t *c, const struct wg_set_section *s)
+{
+    struct wg_set_list *list = (struct wg_set_list *)((char *)r->s + s->at);
+    int n = config_setting_length(c);
+
+    list->items = wg_alloc(arena(r), (size_t)n * s->size + 1);
+    if (!list->items) {
+        out_of_memory(r);
+        return;
+    }
+    for (int i = 0; i < n; i++) {
+        config_setting_t *item = config_setting_get_elem(c, (unsigned)i);
+
+        if (!config_setting_is_group(item)) {
+            complain(r, (int)config_setting_source_line(item), "each entry of %s must be { ... }",
+                     s->name);
+            return;
+        }
+        read_section(r, item, s, (char *)list->items + s->size * list->n++);
+    }
+}
+
+/* A subsection of the file's own level. */
+static void read_named(struct reader *r, config_setting_t *c)
+{
+    const struct wg_set_section *s = section_of(config_setting_name(c));
+
+    if (!s)
+        unknown(r, c, &wg_set_sections[0]);
+    else if (s->list && (config_setting_is_list(c) || config_setting_is_array(c)))
+        read_list(r, c, s);
+    else if (!s->list && config_setting_is_group(c))
+        read_section(r, c, s, (char *)r->s + s->at);
+    else
+        complain(r, (int)config_setting_source_line(c), "%s must be %s", s->name,
+                 s->list ? "( { ... }, ... )" : "{ ... }");
+}
+
+static void read_section(struct reader *r, config_setting_t *group, const struct wg_set_section *s,
+                         char *base)
+{
+    if (s->list)
+        defaults(r, s, base);
+    *(int *)base = (int)config_setting_source_line(group);
+    for (int i = 0; i < config_setting_length(group); i++) {
+        config_setting_t *c = config_setting_get_elem(group, (unsigned)i);
+        const struct wg_set_row *row = s->rows;
+
+        while (row->name && strcmp(row->name, config_setting_name(c)) != 0)
+            row++;
+        if (row->name)
+            put(r, c, row, base + row->at);
+        else if (*s->name)
+            unknown(r, c, s);
+        else
+            read_named(r, c);
+    }
+    for (const struct wg_set_row *row = s->rows; row->name; row++)
+        if (row->must && !config_setting_get_member(group, row->name))
+            complain(r, *(int *)base, "%s is missing in %s", row->name, s->name);
+}
+
+/* libconfig's parser and its destructor recurse, so depth is bounded before they see the text. */
+static int too_deep(const char *text, size_t len)
+{
+    int depth = 0;
+    char quote = 0;
+
+    for (size_t i = 0; i < len; i++) {
+        if (quote) {
+            if (text[i] == '\\')
+                i++;
+            else if (text[i] == quote)
+                quote = 0;
+        } else if (text[i] == '"') {
+            quote = '"';
+        } else if (strchr("({[", text[i]) && text[i]) {
+            if (++depth > NESTING_MAX)
+                return 1;
+        } else if (strchr(")}]", text[i]) && text[i]) {
+            depth -= depth > 0;
+        }
+    }
+    return 0;
+}
+
+static struct wg_settings *settings_new(const char *file)
+{
+    struct wg_settings *s = calloc(1, sizeof *s);
+    struct priv *p = calloc(1, sizeof *p);
+    char *full = realpath(file, NULL);
+
+    if (!full)
+        full = realpath(".", NULL);
+    else if (strrchr(full, '/') != full)
+        *strrchr(full, '/') = '\0';
+    if (!s || !p || !full || wg_arena_init(&p->arena)) {
+        free(s);
+        free(p);
+        free(full);
+        return NULL;
+    }
+    p->directory = full;
+    s->priv = p;
+    s->file = wg_memdup(&p->arena, file, strlen(file));
+    return s;
+}
+
+struct wg_settings *wg_settings_parse(const char *file, const char *text, size_t len,
+                                      wg_set_error *err, void *arg)
+{
+    struct reader r = { .s = settings_new(file), .err = err, .arg = arg };
+    config_t config;
+    char *copy;
+
+    if (!r.s) {
+        err(arg, "out of memory");
+        return NULL;
+    }
+    copy = len <= FILE_MAX ? wg_memdup(arena(&r), text, len) : NULL;
+    if (!copy || memchr(text, '\0', len) || too_deep(text, len)) {
+        complain(&r, 1, len > FILE_MAX ? "the file is larger than 1 MiB"
+                 : !copy ? "out of memory" : memchr(text, '\0', len) ? "it holds a NUL byte"
+                 : "groups are nested more than 32 deep");
+        wg_settings_free(r.s);
+        return NULL;
+    }
+    config_init(&config);
+    config_set_include_dir(&config, ((struct priv *)r.s->priv)->directory);
+    if (!config_read_string(&config, copy)) {
+        complain(&r, config_error_line(&config), "%s", config_error_text(&config));
+    } else {
+        for (const struct wg_set_section *s = wg_set_sections; s->name; s++)
+            if (!s->list)
+                defaults(&r, s, (char *)r.s + s->at);
+        read_section(&r, config_root_setting(&config), &wg_set_sections[0], (char *)r.s);
+    }
+    config_destroy(&config);
+    if (r.errors) {
+        wg_settings_free(r.s);
+        return NULL;
+    }
+    return r.s;
+}
+
+struct wg_settings *wg_settings_load(const char *file, wg_set_error *err, void *arg)
+{
+    char message[PATH_MAX + 100], *text = malloc(FILE_MAX + 2);
+    FILE *f = text ? fopen(file, "re") : NULL;
+    struct wg_settings *s = NULL;
+    size_t len;
+
+    len = f ? fread(text, 1, FILE_MAX + 1, f) : 0;
+    if (!f || ferror(f)) {
+        snprintf(message, sizeof message, "%s: %s", file, strerror(errno));
+        err(arg, message);
+    } else {
+        s = wg_settings_parse(file, text, len, err, arg);
+    }
+    if (f)
+        fclose(f);
+    free(text);
+    return s;
+}
+
+void wg_settings_free(struct wg_settings *s)
+{
+    struct priv *p = s ? s->priv : NULL;
+
+    if (!s)
+        return;
+    wg_arena_fini(&p->arena);
+    free(p->directory);
+    free(p);
+    free(s);
+}
+
+void wg_settings_complain(void *arg, const char *text)
+{
+    (void)arg;
+    fprintf(stderr, "windgate: %s\n", text);
+}
+
+char *wg_settings_quote(const char *text)
+{
+    char *quoted = malloc(strlen(text) * 4 + 3), *at = quoted;
+
+    if (!quoted)
+        return NULL;
+    *at++ = '"';
+    for (; *text; text++) {
+        if ((unsigned char)*text < 0x20 || *text == 0x7f)
+            at += sprintf(at, "\\x%02x", (unsigned char)*text);
+        else if (*text == '"' || *text == '\\')
+            *at++ = '\\', *at++ = *text;
+        else
+            *at++ = *text;
+    }
+    *at++ = '"';
+    *at = '\0';
+    return quoted;
+}

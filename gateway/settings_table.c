@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Every setting of windgate.conf, once. */
+#include "settings_table.h"
+
+#define AT(field) offsetof(struct SECTION, field)
+
+#define SECTION wg_settings
+static const struct wg_set_row top_rows[] = {
+    { "control", WG_SET_PATH, AT(control), .help = "Path of the control socket that status, "
+      "statedump and drain talk to; the option --control wins." },
+    { "state", WG_SET_PATH, AT(state), .help = "Directory of the gateway's own small state: the "
+      "key that signs file handles, the client id, and users unless s3.users says otherwise." },
+    { "descriptors", WG_SET_INT, AT(descriptors), 256, 1 << 24, "0", .help = "File descriptors to "
+      "ask the system for; 0: as many as the hard limit allows, at most 1048576." },
+    { "drain", WG_SET_MS, AT(drain_ms), 0, 3600000, "10s", .help = "How long a stop waits for "
+      "requests under way." },
+    { NULL }
+};
+#undef SECTION
+
+#define SECTION wg_set_log
+static const struct wg_set_row log_rows[] = {
+    { "level", WG_SET_STR, AT(level), .value = "info", .help = "Level for all parts and for single "
+      "ones, as in \"info,transport=debug\"; levels are error, warning, notice, info, debug, trace." },
+    { "file", WG_SET_PATH, AT(file), .help = "File to append to, reopened on SIGHUP; without it "
+      "lines go to standard error." },
+    { NULL }
+};
+#undef SECTION
+
+#define SECTION wg_set_tls
+static const struct wg_set_row tls_rows[] = {
+    { "certificate", WG_SET_PATH, AT(certificate), .help = "Own certificate (PEM, with the chain)." },
+    { "key", WG_SET_PATH, AT(key), .help = "Its private key (PEM)." },
+    { "ca", WG_SET_PATH, AT(ca), .help = "Certificates of the CAs that peers are checked against." },
+    { "crl", WG_SET_PATH, AT(crl), .help = "Revoked certificates (PEM)." },
+    { NULL }
+};
+#undef SECTION
+
+#define SECTION wg_set_brick
+static const struct wg_set_row brick_rows[] = {
+    { "name", WG_SET_STR, AT(name), .must = true, .help = "Name of the brick in its volume." },
+    { "volume", WG_SET_STR, AT(volume), .must = true, .help = "Name of the volume it belongs to." },
+    { "directory", WG_SET_PATH, AT(directory), .must = true, .help = "Directory that holds the "
+      "files; it is prepared once with windgate brick --init." },
+    { "listen", WG_SET_STR, AT(listen), .value = "0.0.0.0:24010", .help = "Address and port, as "
+      "host:port or [v6]:port." },
+    { "allow", WG_SET_STRS, AT(allow), .help = "Names in certificates of the gateways that may "
+      "connect." },
+    { "plain", WG_SET_BOOL, AT(plain), .value = "false", .help = "Without TLS: whoever reaches the "
+      "port is trusted." },
+    { "tune", WG_SET_TUNE, AT(tune), .help = "Options of translators: tune = { posix = { "
+      "replaced-keep = \"1m\"; }; };" },
+    { NULL }
+};
+#undef SECTION
+
+#define SECTION wg_set_remote
+static const struct wg_set_row remote_rows[] = {
+    { "name", WG_SET_STR, AT(name), .must = true, .help = "Name that volumes use for it." },
+    { "address", WG_SET_STR, AT(address), .must = true, .help = "host:port or [v6]:port." },
+    { "peer-name", WG_SET_STR, AT(peer_name), .help = "Name its certificate must carry; without "
+      "it, the brick's name." },
+    { "lanes", WG_SET_INT, AT(lanes), 1, 16, "2", .help = "Connections, each with a thread." },
+    { "plain", WG_SET_BOOL, AT(plain), .value = "false", .help = "Without TLS." },
+    { NULL }
+};
+#undef SECTION
+
+#define SECTION wg_set_volume
+static const struct wg_set_row volume_rows[] = {
+    { "name", WG_SET_STR, AT(name), .must = true, .help = "Name that exports and s3.volume use." },
+    { "brick", WG_SET_STR, AT(brick), .help = "The entry of bricks that stores it." },
+    { "directory", WG_SET_PATH, AT(directory), .help = "Instead of a brick: a local directory." },
+    { "tune", WG_SET_TUNE, AT(tune), .help = "Options of translators, as in brick.tune." },
+    { NULL }
+};
+#undef SECTION
+
+#define SECTION wg_set_export
+static const struct wg_set_row export_rows[] = {
+    { "path", WG_SET_STR, AT(path), .must = true, .help = "Path that clients mount, \"/vol\"." },
+    { "volume", WG_SET_STR, AT(volume), .must = true, .help = "The volume behind it." },
+    { "clients", WG_SET_STRS, AT(clients), .value = "0.0.0.0/0 ::/0", .help = "Networks that may "
+      "mount it." },
+    { "read-only", WG_SET_BOOL, AT(read_only), .value = "false", .help = "No changes by clients." },
+    { "squash", WG_SET_WORD, AT(squash), .value = "root", .choices = "none|root|all", .help = "Which "
+      "users act as the anonymous one: none, root or all." },
+    { "anon-uid", WG_SET_INT, AT(anon_uid), 0, UINT32_MAX, "65534", .help = "User id of the "
+      "anonymous user." },
+    { "anon-gid", WG_SET_INT, AT(anon_gid), 0, UINT32_MAX, "65534", .help = "Its group id." },
+    { "privileged-port", WG_SET_BOOL, AT(privileged_port), .value = "true", .help = "Only clients "
+      "whose port is below 1024, as kernels use." },
+    { NULL }
+};
+#undef SECTION
+
+#define SECTION wg_set_nfs
+static const struct wg_set_row nfs_rows[] = {
+    { "enabled", WG_SET_BOOL, AT(enabled), .value = "true", .help = "Whether NFS is served." },
+    { "listen", WG_SET_STRS, AT(listen), .value = "0.0.0.0 ::", .help = "Addresses to listen on." },
+    { "port", WG_SET_INT, AT(port), 0, 65535, "2049", .help = "TCP port of NFS." },
+    { "mount-port", WG_SET_INT, AT(mount_port), 0, 65535, "20048", .help = "TCP port of MOUNT." },
+    { "rpcbind", WG_SET_WORD, AT(rpcbind), .value = "auto", .choices = "auto|yes|no", .help =
+      "Register with the host's rpcbind: auto registers where one runs." },
+    { "fileid32", WG_SET_BOOL, AT(fileid32), .value = "false", .help = "File ids of 32 bits, for "
+      "old clients." },
+    { NULL }
+};
+#undef SECTION
+
+#define SECTION wg_set_s3
+static const struct wg_set_row s3_rows[] = {
+    { "enabled", WG_SET_BOOL, AT(enabled), .value = "true", .help = "Whether S3 is served." },
+    { "volume", WG_SET_STR, AT(volume), .help = "The volume whose top-level directories are "
+      "buckets; without it, the first of volumes." },
+    { "users", WG_SET_PATH, AT(users), .help = "The file of users and keys; without it, users.db "
+      "in the state directory." },
+    { "listen", WG_SET_STRS, AT(listen), .value = "0.0.0.0 ::", .help = "Addresses to listen on." },
+    { "port", WG_SET_INT, AT(port), 0, 65535, "9000", .help = "Port of http; 0: none." },
+    { "tls-port", WG_SET_INT, AT(tls_port), 0, 65535, "0", .help = "Port of https; 0: none." },
+    { "certificate", WG_SET_PATH, AT(certificate), .help = "Certificate of https (PEM, with the "
+      "chain); without it, tls.certificate." },
+    { "key", WG_SET_PATH, AT(key), .help = "Its private key; without it, tls.key." },
+    { "region", WG_SET_STR, AT(region), .value = "us-east-1", .help = "The region that clients sign "
+      "for and that location answers." },
+    { "domain", WG_SET_STR, AT(domain), .help = "Domain of virtual-host requests: with "
+      "\"s3.example.com\", the host b.s3.example.com is bucket b." },
+    { "connections", WG_SET_INT, AT(connections), 16, 1000000, "8192", .help = "Connections at "
+      "once." },
+    { NULL }
+};
+#undef SECTION
+
+#define IN_SETTINGS(field) offsetof(struct wg_settings, field)
+
+const struct wg_set_section wg_set_sections[] = {
+    { "", false, 0, sizeof(struct wg_settings), top_rows, "The file's own level." },
+    { "log", false, IN_SETTINGS(log), sizeof(struct wg_set_log), log_rows, "Logs." },
+    { "tls", false, IN_SETTINGS(tls), sizeof(struct wg_set_tls), tls_rows,
+      "TLS between gateway and bricks, always mutual." },
+    { "brick", false, IN_SETTINGS(brick), sizeof(struct wg_set_brick), brick_rows,
+      "What \"windgate brick\" serves." },
+    { "bricks", true, IN_SETTINGS(bricks), sizeof(struct wg_set_remote), remote_rows,
+      "Brick servers that volumes use." },
+    { "volumes", true, IN_SETTINGS(volumes), sizeof(struct wg_set_volume), volume_rows,
+      "Volumes: a name for a brick or a local directory." },
+    { "exports", true, IN_SETTINGS(exports), sizeof(struct wg_set_export), export_rows,
+      "What NFS clients may mount." },
+    { "nfs", false, IN_SETTINGS(nfs), sizeof(struct wg_set_nfs), nfs_rows, "The NFS front door." },
+    { "s3", false, IN_SETTINGS(s3), sizeof(struct wg_set_s3), s3_rows, "The S3 front door." },
+    { NULL }
+};

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The shape of the table of settings; settings.c fills it, settings_help.c prints it. */
+#ifndef WG_SETTINGS_TABLE_H
+#define WG_SETTINGS_TABLE_H
+
+#include "settings.h"
+
+enum wg_set_type {
+    WG_SET_STR,  /* const char * */
+    WG_SET_WORD, /* the same, one of the words in choices, separated by '|' */
+    WG_SET_PATH, /* the same; made absolute */
+    WG_SET_STRS, /* struct wg_set_strs: a string, or [ "a", "b" ] */
+    WG_SET_INT,  /* int64_t */
+    WG_SET_MS,   /* int64_t, milliseconds; text with ms, s, m, h, d */
+    WG_SET_BOOL, /* bool */
+    WG_SET_TUNE, /* struct wg_set_tunes */
+};
+
+struct wg_set_row {
+    const char *name;
+    enum wg_set_type type;
+    size_t at;           /* offset in the section's struct */
+    int64_t min, max;
+    const char *value;   /* the default as text; NULL: none (see must) */
+    bool must;           /* an entry without it is an error */
+    const char *help;    /* one sentence with the unit */
+    const char *choices;
+};
+
+struct wg_set_section {
+    const char *name;    /* "" for the file's own level */
+    bool list;           /* ( { ... }, { ... } ) */
+    size_t at, size;     /* in struct wg_settings; of an item */
+    const struct wg_set_row *rows;
+    const char *help;
+};
+
+extern const struct wg_set_section wg_set_sections[];
+
+#endif
