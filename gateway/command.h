@@ -57,6 +57,9 @@ const char *wg_arg_nth(const struct wg_args *a, const char *name, unsigned i);
 /* A whole number within bounds, into *ret; else EINVAL after one line on stderr. */
 int wg_arg_int(const struct wg_args *a, const char *name, int64_t min, int64_t max, int64_t *ret);
 
+#define WG_CONFIG_OPTION \
+    { "config", "FILE", WG_SYSCONFDIR "/windgate/windgate.conf", "Configuration file." }
+
 /* The help of one command, and the list of all. */
 void wg_command_help(const struct wg_command *c, FILE *out);
 void wg_commands_help(FILE *out);

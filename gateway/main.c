@@ -10,24 +10,12 @@
 #include "settings.h"
 
 const struct wg_command *const wg_commands[] = {
-    &wg_cmd_gateway,
-    &wg_cmd_brick,
-    &wg_cmd_serve,
     &wg_cmd_status,
     &wg_cmd_statedump,
     &wg_cmd_log,
     &wg_cmd_drain,
     &wg_cmd_graph,
     &wg_cmd_check_config,
-    &wg_cmd_user_add,
-    &wg_cmd_user_list,
-    &wg_cmd_user_remove,
-    &wg_cmd_key_add,
-    &wg_cmd_key_list,
-    &wg_cmd_key_remove,
-    &wg_cmd_certs_ca,
-    &wg_cmd_certs_node,
-    &wg_cmd_certs_show,
     NULL,
 };
 

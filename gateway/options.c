@@ -138,6 +138,18 @@ void wg_nearest(struct wg_nearest *n, const char *candidate)
     }
 }
 
+const char *wg_nearest_hint(const struct wg_nearest *n)
+{
+    static _Thread_local char text[128];
+    size_t len = strlen(n->word);
+
+    /* Near: less than half of the word differs, or the word is how the candidate begins. */
+    if (!n->best || (n->distance > (len + 1) / 2 && strncmp(n->word, n->best, len) != 0))
+        return "";
+    snprintf(text, sizeof text, " (did you mean '%s'?)", n->best);
+    return text;
+}
+
 /* --- values of an xlator --- */
 
 static const struct wg_kv *value_of(const struct wg_xlator *xl, const char *name)

@@ -27,5 +27,7 @@ struct wg_nearest {
     unsigned distance;
 };
 void wg_nearest(struct wg_nearest *n, const char *candidate);
+/* " (did you mean 'best'?)", or "" when nothing is near enough to say so. Of this thread, until its next call. */
+const char *wg_nearest_hint(const struct wg_nearest *n);
 
 #endif

@@ -418,12 +418,13 @@ static struct wg_settings *settings_new(const char *file)
         full = realpath(".", NULL);
     else if (strrchr(full, '/') != full)
         *strrchr(full, '/') = '\0';
-    if (!s || !p || !full || wg_arena_init(&p->arena)) {
+    if (!s || !p || !full) {
         free(s);
         free(p);
         free(full);
         return NULL;
     }
+    wg_arena_init(&p->arena, NULL, 0);
     p->directory = full;
     s->priv = p;
     s->file = wg_memdup(&p->arena, file, strlen(file));

@@ -39,9 +39,9 @@ struct wg_set_tunes {
 /* brick: what "windgate brick" serves. */
 struct wg_set_brick {
     int line; /* where it stands in the file; 0: not given. First in each section. */
-    const char *name, *volume, *directory, *listen;
+    const char *name, *volume, *volume_id, *directory, *listen;
     struct wg_set_strs allow;
-    bool plain;
+    bool plain, init;
     struct wg_set_tunes tune;
 };
 
@@ -55,15 +55,15 @@ struct wg_set_remote {
 
 struct wg_set_volume {
     int line;
-    const char *name, *brick, *directory;
+    const char *name, *id, *brick, *directory;
     struct wg_set_tunes tune;
 };
 
 struct wg_set_export {
     int line;
-    const char *path, *volume, *squash;
+    const char *path, *volume, *directory, *squash;
     struct wg_set_strs clients;
-    bool read_only, privileged_port;
+    bool read_only, privileged_port, allow_none;
     int64_t anon_uid, anon_gid;
 };
 
@@ -71,17 +71,15 @@ struct wg_set_nfs {
     int line;
     bool enabled;
     struct wg_set_strs listen;
-    int64_t port, mount_port;
-    const char *rpcbind;
-    bool fileid32;
-    const char *handle_key;
+    int64_t port, mount_port, connections, timeout_ms;
+    bool mount_udp, rpcbind, fileid32;
 };
 
 struct wg_set_s3 {
     int line;
     bool enabled;
-    const char *volume, *users, *region, *domain;
-    struct wg_set_strs listen;
+    const char *volume, *users, *region, *listen;
+    struct wg_set_strs domains;
     int64_t port, tls_port;
     const char *certificate, *key;
     int64_t connections;

@@ -10,7 +10,7 @@ static const struct wg_set_row top_rows[] = {
       "statedump and drain talk to; the option --control wins." },
     { "state", WG_SET_PATH, AT(state), .help = "Directory of the gateway's own small state: the "
       "key that signs file handles, the client id, and users unless s3.users says otherwise." },
-    { "descriptors", WG_SET_INT, AT(descriptors), 256, 1 << 24, "0", .help = "File descriptors to "
+    { "descriptors", WG_SET_INT, AT(descriptors), 0, 1 << 24, "0", .help = "File descriptors to "
       "ask the system for; 0: as many as the hard limit allows, at most 1048576." },
     { "drain", WG_SET_MS, AT(drain_ms), 0, 3600000, "10s", .help = "How long a stop waits for "
       "requests under way." },
@@ -42,14 +42,18 @@ static const struct wg_set_row tls_rows[] = {
 static const struct wg_set_row brick_rows[] = {
     { "name", WG_SET_STR, AT(name), .must = true, .help = "Name of the brick in its volume." },
     { "volume", WG_SET_STR, AT(volume), .must = true, .help = "Name of the volume it belongs to." },
+    { "volume-id", WG_SET_STR, AT(volume_id), .help = "The volume's UUID; without it, one that follows "
+      "from the name." },
     { "directory", WG_SET_PATH, AT(directory), .must = true, .help = "Directory that holds the "
-      "files; it is prepared once with windgate brick --init." },
+      "files." },
     { "listen", WG_SET_STR, AT(listen), .value = "0.0.0.0:24010", .help = "Address and port, as "
       "host:port or [v6]:port." },
     { "allow", WG_SET_STRS, AT(allow), .help = "Names in certificates of the gateways that may "
       "connect." },
     { "plain", WG_SET_BOOL, AT(plain), .value = "false", .help = "Without TLS: whoever reaches the "
       "port is trusted." },
+    { "init", WG_SET_BOOL, AT(init), .value = "false", .help = "Prepare a directory that is no brick "
+      "yet; without it such a directory is refused, since it may be an unmounted disk." },
     { "tune", WG_SET_TUNE, AT(tune), .help = "Options of translators: tune = { posix = { "
       "replaced-keep = \"1m\"; }; };" },
     { NULL }
@@ -71,6 +75,8 @@ static const struct wg_set_row remote_rows[] = {
 #define SECTION wg_set_volume
 static const struct wg_set_row volume_rows[] = {
     { "name", WG_SET_STR, AT(name), .must = true, .help = "Name that exports and s3.volume use." },
+    { "id", WG_SET_STR, AT(id), .help = "Its UUID, the same on each of its gateways and bricks; "
+      "without it, one that follows from the name." },
     { "brick", WG_SET_STR, AT(brick), .help = "The entry of bricks that stores it." },
     { "directory", WG_SET_PATH, AT(directory), .help = "Instead of a brick: a local directory." },
     { "tune", WG_SET_TUNE, AT(tune), .help = "Options of translators, as in brick.tune." },
@@ -82,8 +88,10 @@ static const struct wg_set_row volume_rows[] = {
 static const struct wg_set_row export_rows[] = {
     { "path", WG_SET_STR, AT(path), .must = true, .help = "Path that clients mount, \"/vol\"." },
     { "volume", WG_SET_STR, AT(volume), .must = true, .help = "The volume behind it." },
-    { "clients", WG_SET_STRS, AT(clients), .value = "0.0.0.0/0 ::/0", .help = "Networks that may "
-      "mount it." },
+    { "directory", WG_SET_STR, AT(directory), .value = "/", .help = "Directory of the volume that is "
+      "mounted." },
+    { "clients", WG_SET_STRS, AT(clients), .value = "*", .help = "Who may mount it: addresses, "
+      "networks such as \"10.0.0.0/8\", or \"*\"." },
     { "read-only", WG_SET_BOOL, AT(read_only), .value = "false", .help = "No changes by clients." },
     { "squash", WG_SET_WORD, AT(squash), .value = "root", .choices = "none|root|all", .help = "Which "
       "users act as the anonymous one: none, root or all." },
@@ -92,6 +100,8 @@ static const struct wg_set_row export_rows[] = {
     { "anon-gid", WG_SET_INT, AT(anon_gid), 0, UINT32_MAX, "65534", .help = "Its group id." },
     { "privileged-port", WG_SET_BOOL, AT(privileged_port), .value = "true", .help = "Only clients "
       "whose port is below 1024, as kernels use." },
+    { "allow-none", WG_SET_BOOL, AT(allow_none), .value = "false", .help = "Serve clients that do not "
+      "say who they are (AUTH_NONE), as the anonymous user." },
     { NULL }
 };
 #undef SECTION
@@ -99,11 +109,16 @@ static const struct wg_set_row export_rows[] = {
 #define SECTION wg_set_nfs
 static const struct wg_set_row nfs_rows[] = {
     { "enabled", WG_SET_BOOL, AT(enabled), .value = "true", .help = "Whether NFS is served." },
-    { "listen", WG_SET_STRS, AT(listen), .value = "0.0.0.0 ::", .help = "Addresses to listen on." },
-    { "port", WG_SET_INT, AT(port), 0, 65535, "2049", .help = "TCP port of NFS." },
-    { "mount-port", WG_SET_INT, AT(mount_port), 0, 65535, "20048", .help = "TCP port of MOUNT." },
-    { "rpcbind", WG_SET_WORD, AT(rpcbind), .value = "auto", .choices = "auto|yes|no", .help =
-      "Register with the host's rpcbind: auto registers where one runs." },
+    { "listen", WG_SET_STRS, AT(listen), .help = "Addresses to listen on; without it, all." },
+    { "port", WG_SET_INT, AT(port), 0, 65535, "2049", .help = "TCP port of NFS; 0: any." },
+    { "mount-port", WG_SET_INT, AT(mount_port), 0, 65535, "20048", .help = "TCP port of MOUNT; 0: the "
+      "port of NFS." },
+    { "mount-udp", WG_SET_BOOL, AT(mount_udp), .value = "false", .help = "MOUNT over UDP too." },
+    { "rpcbind", WG_SET_BOOL, AT(rpcbind), .value = "true", .help = "Register with the host's rpcbind, "
+      "where one runs." },
+    { "connections", WG_SET_INT, AT(connections), 1, 1000000, "8192", .help = "Connections at once." },
+    { "timeout", WG_SET_MS, AT(timeout_ms), 100, 3600000, "30s", .help = "After this time without an "
+      "answer from the brick a client is told to try again later." },
     { "fileid32", WG_SET_BOOL, AT(fileid32), .value = "false", .help = "File ids of 32 bits, for "
       "old clients." },
     { NULL }
@@ -117,7 +132,7 @@ static const struct wg_set_row s3_rows[] = {
       "buckets; without it, the first of volumes." },
     { "users", WG_SET_PATH, AT(users), .help = "The file of users and keys; without it, users.db "
       "in the state directory." },
-    { "listen", WG_SET_STRS, AT(listen), .value = "0.0.0.0 ::", .help = "Addresses to listen on." },
+    { "listen", WG_SET_STR, AT(listen), .help = "Address to listen on; without it, all." },
     { "port", WG_SET_INT, AT(port), 0, 65535, "9000", .help = "Port of http; 0: none." },
     { "tls-port", WG_SET_INT, AT(tls_port), 0, 65535, "0", .help = "Port of https; 0: none." },
     { "certificate", WG_SET_PATH, AT(certificate), .help = "Certificate of https (PEM, with the "
@@ -125,7 +140,7 @@ static const struct wg_set_row s3_rows[] = {
     { "key", WG_SET_PATH, AT(key), .help = "Its private key; without it, tls.key." },
     { "region", WG_SET_STR, AT(region), .value = "us-east-1", .help = "The region that clients sign "
       "for and that location answers." },
-    { "domain", WG_SET_STR, AT(domain), .help = "Domain of virtual-host requests: with "
+    { "domains", WG_SET_STRS, AT(domains), .help = "Domains of virtual-host requests: with "
       "\"s3.example.com\", the host b.s3.example.com is bucket b." },
     { "connections", WG_SET_INT, AT(connections), 16, 1000000, "8192", .help = "Connections at "
       "once." },
