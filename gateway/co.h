@@ -33,6 +33,8 @@ int wg_co_start(struct wg_call *root, const char *name, wg_co_fn *fn, void *arg,
 struct wg_call *wg_co_call(struct wg_co *co);
 
 /*
+ * args is copied, but not what it points at: strings and data must be in the root call's arena,
+ * static, or kept by it, since a fan-out's straggler may read them late.
  * wg_co_<fop>(co, xl, in, &out): 0 and *out, valid until the next fop of this coroutine (or the
  * end, after wg_co_keep); or an errno, *out NULL or as the fop left it. ECANCELED at once when cancelled.
  */
@@ -53,7 +55,8 @@ int wg_co_collect(struct wg_co_group *g);
 
 /* Sleeps until wg_co_wake (a wake that came before counts, once). 0, ECANCELED or ETIMEDOUT. */
 int wg_co_wait(struct wg_co *co, uint64_t deadline_ns);
-void wg_co_wake(struct wg_co *co); /* any thread */
+/* Any thread; co must not have ended (a request object's lock, say, makes sure of that). */
+void wg_co_wake(struct wg_co *co);
 int wg_co_sleep(struct wg_co *co, uint64_t ns);
 void wg_co_yield(struct wg_co *co);
 
@@ -62,7 +65,10 @@ int wg_co_offload(struct wg_co *co, int (*fn)(void *arg), void *arg);
 /* Runs fn(arg) on the worker's own, full-sized stack: for libraries that need stack. */
 int wg_co_on_worker(struct wg_co *co, int (*fn)(void *arg), void *arg);
 
-/* Its waits and fops answer ECANCELED from now on. Any thread that holds the root call. */
+/*
+ * Its waits answer ECANCELED from now on, and no new fop begins; the one under way is waited
+ * for. Spreads to the members of its groups. Any thread; co must not have ended.
+ */
 void wg_co_cancel(struct wg_co *co);
 bool wg_co_cancelled(const struct wg_co *co);
 

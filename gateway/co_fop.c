@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* wg_co_<fop>: a fop that looks blocking, in a child call with an arena of its own. */
+#include "co_internal.h"
+
+static void unref_call(void *call)
+{
+    wg_call_unref(call);
+}
+
+static void fop_finish(struct wg_call *call)
+{
+    struct wg_co *co = call->owner;
+
+    atomic_store(&co->fop_done, true);
+    wg_co_unpark(co);
+}
+
+/* On the worker's stack. */
+static void wind_fop(struct wg_co *co)
+{
+    wg_start(co->call, co->xl, co->op, co->in, fop_finish);
+}
+
+static struct wg_call *child_call(struct wg_co *co)
+{
+    struct wg_call *root = co->root;
+    struct wg_call *call = wg_call_new(root->graph, root->frontend, root->what);
+
+    if (!call)
+        return NULL;
+    call->cred = root->cred;
+    call->client = root->client;
+    call->deadline_ns = root->deadline_ns;
+    call->owner = co;
+    /* Credentials and arguments point into the root's arena: it stays as long as this call. */
+    wg_call_ref(root);
+    if (wg_on_release(&call->arena, unref_call, root)) {
+        wg_call_unref(call);
+        return NULL;
+    }
+    return call;
+}
+
+static void drop_last(struct wg_co *co)
+{
+    if (co->call)
+        wg_call_unref(co->call);
+    co->call = NULL;
+}
+
+static int run_fop(struct wg_co *co, struct wg_xlator *xl, unsigned op, const void *in, const void **ret)
+{
+    void *copy;
+
+    *ret = NULL;
+    if (wg_co_cancelled(co))
+        return ECANCELED;
+    drop_last(co);
+    co->call = child_call(co);
+    if (!co->call)
+        return ENOMEM;
+    /* A straggler of a fan-out may read the arguments after this coroutine has gone on. */
+    copy = wg_alloc(&co->call->arena, wg_fops[op].in_size);
+    if (!copy)
+        return ENOMEM;
+    memcpy(copy, in, wg_fops[op].in_size);
+    co->op = op;
+    co->xl = xl;
+    co->in = copy;
+    atomic_store(&co->fop_done, false);
+    co->outside = wind_fop;
+    do
+        wg_co_park(co, wg_op_name(op));
+    while (!atomic_load(&co->fop_done));
+    *ret = co->call->root->out;
+    return co->call->root->err;
+}
+
+void wg_co_keep(struct wg_co *co)
+{
+    if (!co->call)
+        return;
+    co->call->owner = co->kept;
+    co->kept = co->call;
+    co->call = NULL;
+}
+
+void wg_co_drop_calls(struct wg_co *co)
+{
+    drop_last(co);
+    while (co->kept) {
+        struct wg_call *call = co->kept;
+
+        co->kept = call->owner;
+        wg_call_unref(call);
+    }
+}
+
+#define FOP(no, name, kind, in, out)                                                                \
+    int wg_co_##name(struct wg_co *co, struct wg_xlator *xl, const struct wg_##name##_in *args,     \
+                     const struct wg_##name##_out **ret)                                            \
+    {                                                                                               \
+        return run_fop(co, xl, WG_OP_##name, args, (const void **)ret);                             \
+    }
+#include "fops.def"
+#undef FOP
