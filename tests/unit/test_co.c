@@ -101,7 +101,9 @@ static int many_fops(struct wg_co *co, void *arg)
         err = wg_co_access(co, graph->top, &(struct wg_access_in){ .mask = (uint32_t)i }, &got);
         if (err || got->granted != (uint32_t)i)
             return err ? err : EPROTO;
-        ck_assert_int_le((int)wg_calls_live(), 2);
+        /* The root, this fop's, and those whose last reference is just being dropped. */
+        if (wg_calls_live() > 6)
+            return EMFILE;
     }
     return 0;
 }
