@@ -12,6 +12,13 @@
  */
 enum { CO_RUNNING, CO_WOKEN, CO_PARKED };
 
+/* A place in a line (of a queue or a mutex); a coroutine stands in one line at a time. */
+struct wg_co_waiter {
+    struct wg_co *co;
+    struct wg_co_waiter *next;
+    bool ready;
+};
+
 struct wg_co {
     /*
      * These outlive the coroutine: its memory goes to a pool and is never freed, so that a
@@ -49,6 +56,7 @@ struct wg_co {
     int run_err;
     atomic_bool run_done;
     struct wg_work run_work;
+    struct wg_co_waiter waiter;
     struct wg_timer timer;
     atomic_bool timer_fired;
     struct wg_co_group *group;  /* that it is a member of */

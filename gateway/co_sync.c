@@ -87,12 +87,6 @@ int wg_co_collect(struct wg_co_group *g)
 
 /* --- waiters: coroutines in line, of any worker --- */
 
-struct wg_co_waiter {
-    struct wg_co *co;
-    struct wg_co_waiter *next;
-    bool ready;
-};
-
 static void spin(atomic_flag *f)
 {
     while (atomic_flag_test_and_set_explicit(f, memory_order_acquire))
@@ -133,7 +127,7 @@ static void line_remove(struct line *l, struct wg_co_waiter *w)
         l->last = before;
 }
 
-/* Takes the first in line; under the lock, and unpark it there: its waiter is on its stack. */
+/* Takes the first in line. Under the lock, unpark too: the waiter may stand in line again. */
 static void line_wake_one(struct line *l)
 {
     struct wg_co_waiter *w = l->first;
@@ -186,17 +180,18 @@ void wg_co_queue_close(struct wg_co_queue *q)
 /* Under the queue's lock: waits in line; returns under the lock. ECANCELED when cancelled. */
 static int wait_in_line(struct wg_co *co, struct wg_co_queue *q, struct line *l, const char *what)
 {
-    struct wg_co_waiter me = { .co = co };
+    struct wg_co_waiter *me = &co->waiter;
 
-    line_add(l, &me);
-    while (!me.ready && !wg_co_cancelled(co)) {
+    *me = (struct wg_co_waiter){ .co = co };
+    line_add(l, me);
+    while (!me->ready && !wg_co_cancelled(co)) {
         unspin(&q->lock);
         wg_co_park(co, what);
         spin(&q->lock);
     }
-    if (me.ready)
+    if (me->ready)
         return 0;
-    line_remove(l, &me);
+    line_remove(l, me);
     return ECANCELED;
 }
 
@@ -249,7 +244,7 @@ void wg_co_mutex_init(struct wg_co_mutex *m)
 
 void wg_co_lock(struct wg_co *co, struct wg_co_mutex *m)
 {
-    struct wg_co_waiter me = { .co = co };
+    struct wg_co_waiter *me = &co->waiter;
 
     spin(&m->lock);
     if (!m->holder) {
@@ -257,11 +252,12 @@ void wg_co_lock(struct wg_co *co, struct wg_co_mutex *m)
         unspin(&m->lock);
         return;
     }
+    *me = (struct wg_co_waiter){ .co = co };
     if (m->first)
-        m->last->next = &me;
+        m->last->next = me;
     else
-        m->first = &me;
-    m->last = &me;
+        m->first = me;
+    m->last = me;
     while (m->holder != co) {
         unspin(&m->lock);
         wg_co_park(co, "a mutex");
