@@ -22,6 +22,8 @@ struct wg_s3_chunked {
     uint64_t decoded;  /* given out so far */
     uint64_t want;     /* x-amz-decoded-content-length; UINT64_MAX: not known */
     bool last;         /* the chunk under way is the one of size 0 */
+    bool verified;     /* the trailer's signature was right */
+    bool gap;          /* a blank line came between trailer and signature */
     struct evp_md_ctx_st *md; /* hash of the chunk under way */
     char previous[64]; /* signature before this one */
     char expect[64];   /* the chunk's, as sent */
@@ -38,8 +40,8 @@ void wg_s3_chunked_fini(struct wg_s3_chunked *c);
 /*
  * Takes bytes from in: *ret_used of them, of which *ret (maybe empty) are the data, in place. Call
  * again with the rest until all is used. What came out counts only when
- * wg_s3_chunked_end says so. WG_S3_OK; IncompleteBody (sizes), SignatureDoesNotMatch,
- * MalformedTrailerError, InvalidRequest (framing), EntityTooLarge; after an error c is dead.
+ * wg_s3_chunked_end says so. WG_S3_OK; IncompleteBody (sizes or framing),
+ * SignatureDoesNotMatch, MalformedTrailerError; after an error c is dead.
  */
 enum wg_s3_code wg_s3_chunked_feed(struct wg_s3_chunked *c, const void *in, size_t len, size_t *ret_used,
                                    struct wg_str *ret);
