@@ -14,7 +14,8 @@ static int check_gateway(const struct wg_settings *s)
         struct wg_graph *g = wg_volgen_graph(s, &v[i], wg_settings_complain, NULL);
 
         errors += !g;
-        wg_graph_free(g);
+        if (g)
+            wg_graph_free(g);
     }
     return errors;
 }
@@ -28,7 +29,8 @@ static int check_brick(const struct wg_settings *s)
         g = wg_volgen_brick_graph(s, wg_settings_complain, NULL);
         errors += !g;
     }
-    wg_graph_free(g);
+    if (g)
+        wg_graph_free(g);
     return errors;
 }
 

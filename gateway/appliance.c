@@ -1,0 +1,390 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Order of starting: logs, workers, graphs from below, front doors, control socket, READY; of
+ * stopping: front doors first, so that no new call comes, then calls under way, then graphs.
+ */
+#include "appliance.h"
+
+#include <cjson/cJSON.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "command.h"
+#include "daemon.h"
+#include "frontends/nfs/nfs.h"
+#include "frontends/s3/server.h"
+#include "log.h"
+#include "process.h"
+#include "transport.h"
+#include "volgen.h"
+#include "work.h"
+
+#define WG_LOG_PART "gateway"
+
+/* Configuration of the front doors, as made from settings; the memory behind it. */
+struct doors {
+    struct wg_nfs_config nfs;
+    struct wg_nfs_volume *volumes;
+    struct wg_nfs_export *exports;
+    struct wg_nfs_rule *rules;
+    struct wg_s3_config s3;
+    char http[300], https[300], users[4096];
+};
+
+struct appliance {
+    struct wg_settings *s;
+    const struct wg_appliance_run *run;
+    struct wg_graph **graphs; /* by volume */
+    unsigned ngraphs;
+    uint8_t key[16];
+    struct doors *doors;
+    struct wg_s3 *s3;
+    bool nfs_up;
+    struct wg_process process;
+};
+
+static unsigned volume_index(const struct wg_settings *s, const char *name)
+{
+    const struct wg_set_volume *v = s->volumes.items;
+    unsigned i = 0;
+
+    while (name && i < s->volumes.n && strcmp(v[i].name, name) != 0)
+        i++;
+    return name ? i : 0;
+}
+
+static enum wg_nfs_squash squash_of(const char *word)
+{
+    return strcmp(word, "none") == 0 ? WG_SQUASH_NONE
+         : strcmp(word, "all") == 0 ? WG_SQUASH_ALL : WG_SQUASH_ROOT;
+}
+
+static void doors_free(struct doors *d)
+{
+    if (!d)
+        return;
+    free(d->volumes);
+    free(d->exports);
+    free(d->rules);
+    free(d);
+}
+
+static unsigned count_rules(const struct wg_settings *s)
+{
+    const struct wg_set_export *e = s->exports.items;
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < s->exports.n; i++)
+        n += e[i].clients.n;
+    return n;
+}
+
+static void fill_exports(struct doors *d, const struct wg_settings *s)
+{
+    const struct wg_set_export *e = s->exports.items;
+    struct wg_nfs_rule *rule = d->rules;
+
+    for (unsigned i = 0; i < s->exports.n; i++) {
+        d->exports[i] = (struct wg_nfs_export){
+            .path = e[i].path, .dir = e[i].directory, .volume = volume_index(s, e[i].volume),
+            .rules = rule, .nrules = e[i].clients.n,
+        };
+        for (unsigned j = 0; j < e[i].clients.n; j++)
+            *rule++ = (struct wg_nfs_rule){
+                .clients = e[i].clients.s[j], .read_only = e[i].read_only,
+                .privileged_port = e[i].privileged_port, .allow_none = e[i].allow_none,
+                .squash = squash_of(e[i].squash), .anon_uid = (uint32_t)e[i].anon_uid,
+                .anon_gid = (uint32_t)e[i].anon_gid,
+            };
+    }
+}
+
+static int fill_volumes(struct doors *d, const struct appliance *a, const struct wg_settings *s)
+{
+    const struct wg_set_volume *v = s->volumes.items;
+
+    for (unsigned i = 0; i < s->volumes.n; i++) {
+        d->volumes[i] = (struct wg_nfs_volume){
+            .name = v[i].name, .graph = a->graphs[i], .fileid32 = s->nfs.fileid32,
+        };
+        memcpy(d->volumes[i].key, a->key, sizeof a->key);
+        if (wg_volgen_id(v[i].name, v[i].id, d->volumes[i].id)) {
+            wg_error("%s:%d: volume %s: id '%s' is no UUID", s->file, v[i].line, v[i].name, v[i].id);
+            return EINVAL;
+        }
+    }
+    return 0;
+}
+
+static void fill_nfs(struct doors *d, const struct wg_settings *s)
+{
+    d->nfs = (struct wg_nfs_config){
+        .listen = s->nfs.listen.s, .nlisten = s->nfs.listen.n,
+        .nfs_port = (uint16_t)s->nfs.port, .mount_port = (uint16_t)s->nfs.mount_port,
+        .mount_udp = s->nfs.mount_udp, .rpcbind = s->nfs.rpcbind,
+        .volumes = d->volumes, .nvolumes = s->volumes.n,
+        .exports = d->exports, .nexports = s->exports.n,
+        .max_connections = (unsigned)s->nfs.connections,
+        .call_timeout_ms = (unsigned)s->nfs.timeout_ms,
+    };
+}
+
+static void address(char *ret, size_t size, const char *host, int64_t port)
+{
+    if (!host)
+        snprintf(ret, size, "%d", (int)port);
+    else if (strchr(host, ':') && host[0] != '[')
+        snprintf(ret, size, "[%s]:%d", host, (int)port);
+    else
+        snprintf(ret, size, "%s:%d", host, (int)port);
+}
+
+static void fill_s3(struct doors *d, const struct appliance *a, const struct wg_settings *s)
+{
+    const struct wg_set_s3 *c = &s->s3;
+
+    address(d->http, sizeof d->http, c->listen, c->port);
+    address(d->https, sizeof d->https, c->listen, c->tls_port);
+    snprintf(d->users, sizeof d->users, "%s%s", c->users ? c->users : s->state,
+             c->users ? "" : "/users.db");
+    d->s3 = (struct wg_s3_config){
+        .graph = a->graphs[volume_index(s, c->volume)],
+        .http = c->port ? d->http : NULL, .https = c->tls_port ? d->https : NULL,
+        .cert_file = c->certificate ? c->certificate : s->tls.certificate,
+        .key_file = c->key ? c->key : s->tls.key,
+        .region = c->region, .domains = c->domains.s, .ndomains = c->domains.n,
+        .users_file = d->users, .max_connections = (unsigned)c->connections,
+    };
+}
+
+/* What the front doors are to do, by settings s over the graphs of a. NULL after a message. */
+static struct doors *doors_new(const struct appliance *a, const struct wg_settings *s)
+{
+    struct doors *d = calloc(1, sizeof *d);
+
+    if (d) {
+        d->volumes = calloc(s->volumes.n + 1, sizeof *d->volumes);
+        d->exports = calloc(s->exports.n + 1, sizeof *d->exports);
+        d->rules = calloc(count_rules(s) + 1, sizeof *d->rules);
+    }
+    if (!d || !d->volumes || !d->exports || !d->rules) {
+        wg_error("out of memory");
+        doors_free(d);
+        return NULL;
+    }
+    if (fill_volumes(d, a, s)) {
+        doors_free(d);
+        return NULL;
+    }
+    fill_exports(d, s);
+    fill_nfs(d, s);
+    fill_s3(d, a, s);
+    return d;
+}
+
+static int graphs_up(struct appliance *a)
+{
+    const struct wg_set_volume *v = a->s->volumes.items;
+
+    a->graphs = calloc(a->s->volumes.n, sizeof *a->graphs);
+    if (!a->graphs)
+        return ENOMEM;
+    for (unsigned i = 0; i < a->s->volumes.n; i++) {
+        struct wg_graph *g = wg_volgen_graph(a->s, &v[i], wg_settings_complain, NULL);
+        int err = g ? wg_process_graph_up(&g) : EINVAL;
+
+        if (err)
+            return err;
+        a->graphs[a->ngraphs++] = g;
+    }
+    return 0;
+}
+
+static int doors_up(struct appliance *a)
+{
+    int err = 0;
+
+    a->doors = doors_new(a, a->s);
+    if (!a->doors)
+        return EINVAL;
+    if (a->s->nfs.enabled) {
+        err = wg_nfs_start(&a->doors->nfs);
+        a->nfs_up = !err;
+    }
+    if (!err && a->s->s3.enabled)
+        err = wg_s3_start(&a->doors->s3, &a->s3);
+    return err;
+}
+
+static struct wg_appliance_ports ports(const struct appliance *a)
+{
+    struct wg_appliance_ports p = { 0 };
+
+    if (a->nfs_up)
+        wg_nfs_ports(&p.nfs, &p.mount);
+    if (a->s3) {
+        p.http = wg_s3_port(a->s3, false);
+        p.https = wg_s3_port(a->s3, true);
+    }
+    return p;
+}
+
+static void status(cJSON *answer, void *arg)
+{
+    const struct appliance *a = arg;
+    const struct wg_set_volume *v = a->s->volumes.items;
+    const struct wg_set_export *e = a->s->exports.items;
+    struct wg_appliance_ports p = ports(a);
+    cJSON *list, *door;
+
+    list = cJSON_AddArrayToObject(answer, "volumes");
+    for (unsigned i = 0; i < a->s->volumes.n; i++) {
+        cJSON *item = cJSON_CreateObject();
+        const struct wg_set_remote *b = v[i].brick ? wg_settings_remote(a->s, v[i].brick) : NULL;
+
+        cJSON_AddStringToObject(item, "name", v[i].name);
+        cJSON_AddStringToObject(item, b ? "brick" : "directory", b ? b->address : v[i].directory);
+        cJSON_AddItemToArray(list, item);
+    }
+    list = cJSON_AddArrayToObject(answer, "exports");
+    for (unsigned i = 0; i < a->s->exports.n; i++)
+        cJSON_AddItemToArray(list, cJSON_CreateString(e[i].path));
+    if (a->nfs_up) {
+        door = cJSON_AddObjectToObject(answer, "nfs");
+        cJSON_AddNumberToObject(door, "port", p.nfs);
+        cJSON_AddNumberToObject(door, "mount_port", p.mount);
+    }
+    if (a->s3) {
+        door = cJSON_AddObjectToObject(answer, "s3");
+        cJSON_AddNumberToObject(door, "http_port", p.http);
+        cJSON_AddNumberToObject(door, "https_port", p.https);
+    }
+}
+
+/* Whether the new settings have the same volumes: graphs are not replaced while running yet. */
+static bool same_graphs(const struct wg_settings *old, const struct wg_settings *new)
+{
+    const struct wg_set_volume *a = old->volumes.items, *b = new->volumes.items;
+    bool same = old->volumes.n == new->volumes.n;
+
+    for (unsigned i = 0; same && i < old->volumes.n; i++) {
+        char *x = wg_volgen_volume(old, &a[i]), *y = wg_volgen_volume(new, &b[i]);
+
+        same = x && y && strcmp(x, y) == 0;
+        free(x);
+        free(y);
+    }
+    return same;
+}
+
+/* SIGHUP. What can't be taken stays as it was, and the log says so. */
+static void reload(void *arg)
+{
+    struct appliance *a = arg;
+    struct wg_settings *s = a->run->again ? a->run->again(a->run->arg) : NULL, *old = a->s;
+    struct doors *d;
+
+    for (unsigned i = 0; i < a->ngraphs; i++)
+        wg_process_graph_reload(a->graphs[i]);
+    if (a->s3)
+        wg_s3_reload(a->s3);
+    if (!s || wg_settings_check_gateway(s, wg_settings_complain, NULL)) {
+        wg_process_logs(a->s); /* reopens the log file all the same */
+        wg_settings_free(s);
+        return;
+    }
+    if (!same_graphs(a->s, s)) {
+        wg_warning("volumes or bricks have changed: they count after a restart; the rest is kept too");
+        wg_settings_free(s);
+        return;
+    }
+    wg_process_logs(s);
+    d = doors_new(a, s);
+    if (!d || (a->nfs_up && wg_nfs_reload(&d->nfs))) {
+        doors_free(d);
+        wg_settings_free(s);
+        return;
+    }
+    doors_free(a->doors);
+    a->doors = d;
+    a->s = s;
+    wg_settings_free(old);
+    wg_notice("reloaded");
+}
+
+static int stop(struct appliance *a)
+{
+    unsigned drain = (unsigned)a->s->drain_ms;
+    int err = 0;
+
+    wg_daemon_stopping(a->s->drain_ms + 5000);
+    if (a->nfs_up)
+        err = wg_nfs_stop(drain);
+    if (a->s3)
+        wg_s3_stop(a->s3, drain);
+    if (err || wg_process_drain(a->s->drain_ms)) {
+        wg_error("%u calls are still under way after %u ms: stopped without them",
+                 wg_calls_live(), drain);
+        _Exit(WG_EXIT_FAILED); /* their threads run on, so memory can't be freed in order */
+    }
+    wg_control_stop();
+    for (unsigned i = a->ngraphs; i-- > 0;)
+        wg_process_graph_down(a->graphs[i]);
+    wg_work_stop();
+    return 0;
+}
+
+static int up(struct appliance *a)
+{
+    char path[4096];
+    int err = wg_work_start(0);
+
+    if (err)
+        return err;
+    wg_transport_register_dump();
+    err = graphs_up(a);
+    /* After the graphs: with serve, the state is inside the store's private directory. */
+    if (!err)
+        err = wg_process_directory(a->s->state);
+    snprintf(path, sizeof path, "%s/handle.key", a->s->state);
+    if (!err)
+        err = wg_nfs_key_file(path, a->key);
+    if (!err && a->run->prepare)
+        err = a->run->prepare(a->run->arg, a->s);
+    if (!err)
+        err = doors_up(a);
+    a->process = (struct wg_process){ .role = a->run->role, .graphs = a->graphs,
+                                      .ngraphs = a->ngraphs, .status = status, .arg = a };
+    if (!err)
+        err = wg_process_control(&a->process, a->run->control ? a->run->control : a->s->control);
+    return err;
+}
+
+int wg_appliance_run(struct wg_settings *s, const struct wg_appliance_run *run)
+{
+    struct appliance a = { .s = s, .run = run };
+    struct wg_appliance_ports p;
+    int err, sig;
+
+    err = wg_daemon_begin(s->descriptors);
+    if (!err)
+        err = wg_process_logs(s);
+    if (!err)
+        err = up(&a);
+    if (!err) {
+        p = ports(&a);
+        if (run->ready)
+            run->ready(run->arg, a.s, &p);
+        wg_notice("%s serves", run->role);
+        sig = wg_daemon_wait(reload, &a);
+        wg_notice("stopping on %s", strsignal(sig));
+    }
+    stop(&a);
+    doors_free(a.doors);
+    free(a.graphs);
+    wg_settings_free(a.s);
+    if (!err)
+        wg_notice("stopped");
+    return err ? WG_EXIT_FAILED : WG_EXIT_OK;
+}
