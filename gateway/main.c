@@ -16,6 +16,11 @@ const struct wg_command *const wg_commands[] = {
     &wg_cmd_drain,
     &wg_cmd_graph,
     &wg_cmd_check_config,
+    &wg_cmd_user_add,
+    &wg_cmd_user_list,
+    &wg_cmd_user_remove,
+    &wg_cmd_key_add,
+    &wg_cmd_key_remove,
     NULL,
 };
 
