@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "protocol/options.h"
+#include "xlators/protocol/options.h"
 
 #include <stdlib.h>
 #include <uuid/uuid.h>

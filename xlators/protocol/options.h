@@ -9,15 +9,15 @@
 #define WG_PROTOCOL_OPTIONS                                                                      \
     { "tls", WG_OPT_BOOL, 0, 0, "on", "TLS 1.3 with certificates on both sides; off means plain" \
       " connections that anyone can read.", false },                                             \
-    { "tls-cert", WG_OPT_PATH, 0, 0, "", "Own certificate, PEM.", true },                        \
-    { "tls-key", WG_OPT_PATH, 0, 0, "", "Its private key, PEM.", true },                         \
-    { "tls-ca", WG_OPT_PATH, 0, 0, "", "Certificates of the CA that peers are checked against.", \
+    { "tls-cert", WG_OPT_STR, 0, 0, "", "Own certificate, PEM.", true },                        \
+    { "tls-key", WG_OPT_STR, 0, 0, "", "Its private key, PEM.", true },                         \
+    { "tls-ca", WG_OPT_STR, 0, 0, "", "Certificates of the CA that peers are checked against.", \
       true },                                                                                    \
-    { "tls-crl", WG_OPT_PATH, 0, 0, "", "Revocation list of that CA; empty: none.", true },      \
+    { "tls-crl", WG_OPT_STR, 0, 0, "", "Revocation list of that CA; empty: none.", true },      \
     { "tls-allow", WG_OPT_STR, 0, 0, "", "Names of the peers that are accepted, separated by"    \
       " spaces or commas; \"*.example.com\" stands for one label, \"*\" for all of the CA.",     \
       true },                                                                                    \
-    { "tls-allow-file", WG_OPT_PATH, 0, 0, "", "A file of more such names, one a line.", true }, \
+    { "tls-allow-file", WG_OPT_STR, 0, 0, "", "A file of more such names, one a line.", true }, \
     { "volume-id", WG_OPT_STR, 0, 0, "", "UUID of the volume; empty: any.", false },             \
     { "brick-id", WG_OPT_STR, 0, 0, "", "UUID of the brick; empty: any.", false }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "protocol/wire.h"
+#include "xlators/protocol/wire.h"
 
 #include <endian.h>
 #include <stdio.h>

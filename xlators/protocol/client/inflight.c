@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "protocol/client/inflight.h"
+#include "xlators/protocol/client/inflight.h"
 
 #include <stdlib.h>
 
@@ -72,8 +72,9 @@ static uint64_t occupy(struct wg_inflight *t, struct wg_slot *s, struct wg_frame
     s->id = id;
     s->frame = f;
     s->deadline_ns = waiter(f)->deadline_ns;
-    s->sent_ns = s->gaveup = s->instance = s->lane = 0;
+    s->sent_ns = s->gaveup = s->instance = s->lane = s->epoch = 0;
     s->cost = 0;
+    s->lane_index = 0;
     s->replay = false;
     pthread_mutex_unlock(&s->lock);
     atomic_fetch_add_explicit(&t->used, 1, memory_order_relaxed);
@@ -112,13 +113,15 @@ int wg_inflight_begin(struct wg_inflight *t, struct wg_frame *f, uint64_t deadli
     struct wg_slot *s = NULL;
     struct wg_frame *first = f;
 
+    if (atomic_load(&t->closed))
+        return ECANCELED;
     waiter(f)->deadline_ns = deadline_ns;
     /* Those that wait go first. */
     if (atomic_load(&t->waiting) == 0)
         s = pop_free(t);
     if (!s) {
         pthread_mutex_lock(&t->waiting_lock);
-        if (t->closed) {
+        if (atomic_load(&t->closed)) {
             pthread_mutex_unlock(&t->waiting_lock);
             return ECANCELED;
         }
@@ -143,7 +146,7 @@ struct wg_frame *wg_inflight_claim(struct wg_slot *s, uint64_t id, uint64_t *ret
     pthread_mutex_lock(&s->lock);
     if (id && s->id == id) {
         f = s->frame;
-        *ret_lane = s->lane;
+        *ret_lane = s->lane_index;
         *ret_cost = s->cost;
         s->id = 0;
         s->frame = NULL;
@@ -195,7 +198,7 @@ struct wg_frame *wg_inflight_drop_waiting(struct wg_inflight *t, uint64_t now_ns
 void wg_inflight_close(struct wg_inflight *t)
 {
     pthread_mutex_lock(&t->waiting_lock);
-    t->closed = true;
+    atomic_store(&t->closed, true);
     pthread_mutex_unlock(&t->waiting_lock);
 }
 

@@ -11,7 +11,7 @@
 
 #include <pthread.h>
 
-#include "protocol/wire.h"
+#include "xlators/protocol/wire.h"
 
 struct wg_slot {
     pthread_mutex_t lock;
@@ -22,7 +22,9 @@ struct wg_slot {
     uint64_t gaveup;         /* over the deadline: ends when this epoch is acknowledged; 0: not */
     uint64_t instance;       /* of the brick's instances that it was sent to, the last; 0: none */
     uint64_t lane;           /* the connection it went out on; 0: waits for one */
+    uint64_t epoch;          /* it was sent with */
     uint32_t cost;           /* what it adds to its lane's load */
+    uint8_t lane_index;      /* 1 + the number of that lane; 0: none */
     bool replay;             /* an earlier instance of the brick may have it */
     uint32_t next_free;      /* 1 + the next free slot's number; 0: the last */
 };
@@ -42,7 +44,7 @@ struct wg_inflight {
     pthread_mutex_t waiting_lock;
     struct wg_frame *first, *last; /* waiting for a slot, through struct wg_waiter */
     atomic_uint waiting;
-    bool closed;
+    atomic_bool closed;
 };
 
 int wg_inflight_init(struct wg_inflight *t, uint32_t nslots);
@@ -61,7 +63,7 @@ struct wg_slot *wg_inflight_find(struct wg_inflight *t, uint64_t id);
 
 /*
  * Ends a request: its frame, once, to whoever comes first (the reply, a deadline, the end of the
- * program); NULL to the others. *ret_cost, *ret_lane: what to take from which lane's load.
+ * program); NULL to the others. *ret_cost, *ret_lane: what to take from which lane's load (1 + its number).
  * Afterwards the winner calls wg_inflight_release and unwinds the frame.
  */
 struct wg_frame *wg_inflight_claim(struct wg_slot *s, uint64_t id, uint64_t *ret_lane,

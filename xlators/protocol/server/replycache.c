@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "protocol/server/replycache.h"
+#include "xlators/protocol/server/replycache.h"
 
 #include <stdlib.h>
 

@@ -11,7 +11,7 @@
 
 #include <pthread.h>
 
-#include "protocol/wire.h"
+#include "xlators/protocol/wire.h"
 
 /* No modifying fop has a larger answer: its results are of fixed size (a unit test checks). */
 #define WG_REPLY_KEPT 640

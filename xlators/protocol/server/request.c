@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* From a request's message to a call, and from its end to the reply. */
+#include <stdlib.h>
+
+#define WG_LOG_PART "server"
+#include "iobuf.h"
+#include "log.h"
+#include "xlators/protocol/server/server.h"
+
+#define STACK_BODY 2048
+#define EXPIRY_MAX_NS (3600 * 1000000000ull) /* nobody's request is remembered for longer */
+
+/* One request; of its call's arena. */
+struct request {
+    struct wg_server_lane *lane; /* referenced; of a modifying one the cache has it */
+    struct wg_session *session;
+    uint64_t id;
+    uint16_t op;
+    bool modifies;
+};
+
+static void malformed(struct wg_server_lane *l, const char *what)
+{
+    atomic_fetch_add_explicit(&l->server->malformed, 1, memory_order_relaxed);
+    wg_lane_reset(l->lane, 0, EPROTO, what);
+}
+
+static void send_body(struct wg_server_lane *l, uint64_t id, const void *body, uint32_t len,
+                      struct wg_data payload)
+{
+    struct wg_msg m = { .type = WG_MSG_REPLY, .id = id, .body = body, .body_len = len,
+                        .payload = payload };
+
+    /* On an error the lane is gone, and the client asks again on another. */
+    wg_server_send(l, &m);
+}
+
+static uint32_t encode(struct wg_enc *e, uint8_t *body, size_t size, unsigned op, unsigned flags,
+                       int err, const void *out)
+{
+    struct wg_reply r = { .op = (uint16_t)op, .err = err,
+                          .flags = (uint16_t)(flags | (out ? WG_REPLY_RESULT : 0)) };
+
+    e->at = body;
+    e->end = body + size;
+    e->overflow = false;
+    e->nseg = e->payload = 0;
+    wg_put_reply(e, &r);
+    if (out)
+        wg_put_record(e, op, true, out);
+    return (uint32_t)(e->at - body);
+}
+
+/* An answer without results. */
+static void send_error(struct wg_server_lane *l, uint64_t id, unsigned op, unsigned flags, int err)
+{
+    uint8_t body[64];
+    struct wg_enc e;
+    uint32_t len = encode(&e, body, sizeof body, op, flags, err, NULL);
+
+    send_body(l, id, body, len, (struct wg_data){ 0 });
+}
+
+/* --- the answer --- */
+
+static void reply_to_read(struct request *q, struct wg_call *call)
+{
+    uint8_t small[STACK_BODY], *body = small;
+    struct wg_iobuf *big = NULL;
+    struct wg_enc e;
+    uint32_t len = encode(&e, small, sizeof small, q->op, 0, call->root->err, call->root->out);
+
+    if (e.overflow && (big = wg_iobuf_get(WG_MSG_BODY_MAX))) {
+        body = big->base;
+        len = encode(&e, body, WG_MSG_BODY_MAX, q->op, 0, call->root->err, call->root->out);
+    }
+    if (e.overflow || e.payload > WG_MSG_PAYLOAD_MAX) {
+        wg_error("%s: results of %s don't fit into a message", q->lane->server->xl->name,
+                 wg_op_name(q->op));
+        send_error(q->lane, q->id, q->op, 0, EOVERFLOW);
+    } else {
+        send_body(q->lane, q->id, body, len, (struct wg_data){ e.seg, e.nseg, e.payload });
+    }
+    wg_iobuf_unref(big);
+    wg_server_lane_unref(q->lane);
+}
+
+static void reply_to_write(struct request *q, struct wg_call *call)
+{
+    uint8_t body[WG_REPLY_KEPT];
+    struct wg_server_lane *l;
+    struct wg_enc e;
+    uint32_t len = encode(&e, body, sizeof body, q->op, 0, call->root->err, call->root->out);
+
+    if (e.overflow || e.payload) {
+        /* No modifying fop has such results; a unit test watches over that. */
+        wg_error("%s: results of %s don't fit", q->session->server->xl->name, wg_op_name(q->op));
+        len = encode(&e, body, sizeof body, q->op, 0, EOVERFLOW, NULL);
+    }
+    l = wg_replycache_end(&q->session->cache, q->id, body, len);
+    send_body(l, q->id, body, len, (struct wg_data){ 0 });
+    wg_session_ended(q->session);
+    wg_server_lane_unref(l);
+}
+
+static void finish(struct wg_call *call)
+{
+    struct request *q = call->owner;
+    struct wg_session *s = q->session;
+
+    if (q->modifies)
+        reply_to_write(q, call);
+    else
+        reply_to_read(q, call);
+    wg_call_unref(call);
+    wg_session_resume(s);
+    atomic_fetch_sub(&s->running, 1);
+}
+
+/* --- the request --- */
+
+/* A new call with the message's body and payload in its arena. NULL when memory is out. */
+static struct wg_call *take_message(struct wg_server_lane *l, const struct wg_msg_hdr *hdr,
+                                    const void *body, struct wg_iobuf *payload, struct wg_dec *d)
+{
+    struct wg_call *call = wg_call_new(l->server->xl->graph, WG_FROM_BRICK, NULL);
+    const uint8_t *copy;
+
+    if (!call) {
+        wg_iobuf_unref(payload);
+        return NULL;
+    }
+    if (payload && wg_keep_iobuf(&call->arena, payload)) {
+        wg_call_unref(call);
+        return NULL;
+    }
+    copy = (const uint8_t *)wg_memdup(&call->arena, body, hdr->body_len);
+    call->owner = WG_NEW(&call->arena, struct request);
+    if (!copy || !call->owner) {
+        wg_call_unref(call);
+        return NULL;
+    }
+    *d = (struct wg_dec){ .at = copy, .end = copy + hdr->body_len, .arena = &call->arena,
+                          .payload = payload };
+    if (payload) {
+        d->pat = payload->base;
+        d->pend = d->pat + hdr->payload_len;
+    }
+    return call;
+}
+
+static void fill_call(struct wg_call *call, const struct wg_request *r)
+{
+    call->what = wg_op_name(r->op);
+    call->cred = r->cred;
+    call->client = r->client;
+    call->request_id[0] = r->request_id[0];
+    call->request_id[1] = r->request_id[1];
+    call->replay = r->flags & WG_REQ_REPLAY;
+    call->deadline_ns = r->expires_ns;
+}
+
+static void start(struct wg_server_lane *l, struct wg_call *call, const void *in)
+{
+    struct request *q = call->owner;
+
+    wg_session_began(l);
+    wg_start(call, l->server->xl->children[0], q->op, in, finish);
+}
+
+/* The verdicts but WG_RUN; l's reference is taken back unless the cache keeps it. */
+static void not_run(struct wg_server_lane *l, struct request *q, enum wg_verdict v,
+                    struct wg_found *found)
+{
+    struct wg_server *server = l->server;
+
+    switch (v) {
+    case WG_WAIT:
+        atomic_fetch_add_explicit(&server->replays, 1, memory_order_relaxed);
+        wg_server_lane_unref(found->lane);
+        return;
+    case WG_ANSWERED:
+        atomic_fetch_add_explicit(&server->replays, 1, memory_order_relaxed);
+        send_body(l, q->id, found->reply, found->len, (struct wg_data){ 0 });
+        break;
+    case WG_IS_STALE:
+        atomic_fetch_add_explicit(&server->stale, 1, memory_order_relaxed);
+        send_error(l, q->id, q->op, WG_REPLY_STALE, EAGAIN);
+        break;
+    case WG_IS_LATE:
+        atomic_fetch_add_explicit(&server->late, 1, memory_order_relaxed);
+        send_error(l, q->id, q->op, WG_REPLY_EXPIRED, ETIMEDOUT);
+        break;
+    case WG_BROKEN:
+        malformed(l, "a slot was used twice");
+        break;
+    case WG_IS_OLD:
+    case WG_RUN:
+        break;
+    }
+    wg_server_lane_unref(l);
+}
+
+/* true: run it. */
+static bool admit(struct wg_server_lane *l, struct request *q, const struct wg_request *r)
+{
+    uint64_t now = wg_now_ns();
+    struct wg_found found;
+    enum wg_verdict v;
+
+    atomic_fetch_add(&l->refs, 1);
+    if (!q->modifies) {
+        q->lane = l;
+        return true;
+    }
+    v = wg_replycache_begin(&q->session->cache, r, q->id, now, l, &found);
+    if (v != WG_RUN)
+        not_run(l, q, v, &found);
+    return v == WG_RUN;
+}
+
+/* An error would be a lie if an earlier copy of the request runs: let the client ask again. */
+static bool no_memory(struct wg_server_lane *l)
+{
+    wg_lane_reset(l->lane, 0, ENOMEM, "no memory for a request");
+    return false;
+}
+
+/* Ends in a started call (true), or in an answer, or in the lane's end. */
+static bool begin(struct wg_server_lane *l, const struct wg_msg_hdr *hdr, struct wg_call *call,
+                  struct wg_dec *d)
+{
+    struct request *q = call->owner;
+    struct wg_request r;
+    void *in = NULL;
+    int err = wg_get_request(d, &r);
+
+    if (err == ENOMEM)
+        return no_memory(l);
+    if (err || wg_id_slot(hdr->id) >= l->session->slots) {
+        malformed(l, "malformed request");
+        return false;
+    }
+    *q = (struct request){ .session = l->session, .id = hdr->id, .op = r.op };
+    if (r.op >= WG_OP_MAX || !wg_fops[r.op].kind) {
+        send_error(l, hdr->id, r.op, 0, ENOTSUP);
+        return false;
+    }
+    q->modifies = wg_fops[r.op].kind == 'W';
+    err = wg_get_record(d, r.op, false, &in);
+    if (err == EPROTO) {
+        malformed(l, "malformed arguments");
+        return false;
+    }
+    if (err == ENOMEM)
+        return no_memory(l);
+    err = wg_check_in(r.op, in);
+    if (err) {
+        send_error(l, hdr->id, r.op, 0, err);
+        return false;
+    }
+    if (r.expires_ns > wg_now_coarse_ns() + EXPIRY_MAX_NS)
+        r.expires_ns = wg_now_coarse_ns() + EXPIRY_MAX_NS;
+    fill_call(call, &r);
+    if (!admit(l, q, &r))
+        return false;
+    start(l, call, in);
+    return true;
+}
+
+void wg_server_request(struct wg_server_lane *l, const struct wg_msg_hdr *hdr, const void *body,
+                       struct wg_iobuf *payload)
+{
+    struct wg_dec d;
+    struct wg_call *call = take_message(l, hdr, body, payload, &d);
+
+    if (!call)
+        no_memory(l);
+    else if (!begin(l, hdr, call, &d))
+        wg_call_unref(call);
+}
