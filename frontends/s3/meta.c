@@ -8,7 +8,7 @@
 #include "s3.h"
 #include "uri.h"
 
-#define VERSION 1
+#define META_VERSION 1
 #define PARTS_MAX 8192 /* bytes of the field of part sizes */
 
 static const struct {
@@ -28,7 +28,7 @@ static const struct {
 
 void wg_s3_meta_start(struct wg_s3_meta *m)
 {
-    m->buf[0] = VERSION;
+    m->buf[0] = META_VERSION;
     m->len = 1;
     m->overflow = false;
 }
@@ -300,7 +300,7 @@ struct wg_s3_meta_cursor wg_s3_meta_cursor(struct wg_str packed)
 {
     const uint8_t *p = (const uint8_t *)packed.s;
 
-    if (packed.len == 0 || p[0] != VERSION)
+    if (packed.len == 0 || p[0] != META_VERSION)
         return (struct wg_s3_meta_cursor){ p, p };
     return (struct wg_s3_meta_cursor){ p + 1, p + packed.len };
 }
