@@ -2,7 +2,8 @@
 /* The classes linked into the program, a line each (declaration and row). */
 #include "xlator.h"
 
-#define CLASSES(X)
+#define CLASSES(X) \
+    X(wg_performance_io_threads)
 
 #define X(name) extern const struct wg_class name;
 CLASSES(X)

@@ -30,7 +30,8 @@ enum priority { PRIO_NAMES, PRIO_DATA, PRIO_BULK, PRIO_COUNT };
 struct local {
     struct wg_frame *next;  /* in the queue */
     uint64_t start_ns;
-    bool large, queued;
+    bool large;             /* timed as such */
+    bool blocked;           /* was tried inline, and would have blocked */
 };
 
 struct worker {
@@ -42,8 +43,8 @@ struct worker {
 struct iot {
     struct wg_xlator *xl;
     unsigned threads_max;
-    uint32_t limit_ns;      /* running averages above it are queued */
-    uint64_t dirty_limit;
+    _Atomic uint32_t limit_ns;    /* running averages above it are queued */
+    _Atomic uint64_t dirty_limit;
     pthread_mutex_t lock;   /* of the queue and the threads */
     pthread_cond_t gone;
     struct { struct wg_frame *first, *last; unsigned n; } queue[PRIO_COUNT];
@@ -157,11 +158,14 @@ static void iot_done(struct wg_frame *f)
         f->call->nowait = false;
         f->err = 0;
         f->out = NULL;
+        l->blocked = true;
         atomic_fetch_add_explicit(&t->blocked, 1, memory_order_relaxed);
         enqueue(t, f);
         return;
     }
-    measure(t, f, l);
+    /* A read that had to wait for its disk says nothing about those that need not. */
+    if (!l->blocked)
+        measure(t, f, l);
     wg_unwind(f, f->err);
 }
 
@@ -311,7 +315,6 @@ static void enqueue(struct iot *t, struct wg_frame *f)
     bool here;
 
     local(f)->next = NULL;
-    local(f)->queued = true;
     pthread_mutex_lock(&t->lock);
     w = pick_worker(t);
     here = !w && t->threads < t->threads_max && !add_thread(t) && t->threads == 0;
