@@ -3,7 +3,8 @@
 #include "xlator.h"
 
 #define CLASSES(X) \
-    X(wg_performance_io_threads)
+    X(wg_performance_io_threads) \
+    X(wg_storage_posix)
 
 #define X(name) extern const struct wg_class name;
 CLASSES(X)

@@ -21,6 +21,7 @@
 
 #include "call.h"
 #include "iobuf.h"
+#include "keymap.h"
 #include "list.h"
 #include "xlator.h"
 
@@ -44,6 +45,8 @@ struct px_stage; /* stage.c: files under construction */
 int wg_px_as(struct posix *px, const struct wg_cred *cred);
 /* The brick's own identity, with all capabilities: handles, records, the private directory. */
 int wg_px_as_brick(struct posix *px);
+/* A number for cred, equal for equal identities of this process; 0 when there are too many. */
+uint32_t wg_px_who(const struct wg_cred *cred);
 
 /* ---- the record (record.c) ---------------------------------------------------------------- */
 
@@ -53,7 +56,9 @@ enum {
     PX_REC_META = 4,     /* a second xattr holds meta */
     PX_REC_MADE = 8,     /* a directory that a PUT made; vanishes with its last key */
     PX_REC_MARKER = 16,  /* a directory that is an object: the key with "/" at its end */
+    PX_REC_KEYDIR = 96,  /* of directories: enum wg_key_dir, what it is to the names in it */
 };
+#define PX_KEYDIR_SHIFT 5
 
 /* One xattr of 64 bytes per inode: trusted.wg, or user.wg on unprivileged bricks. */
 struct px_rec {
@@ -73,6 +78,8 @@ struct px_rec {
  */
 int wg_px_rec_get(struct posix *px, int fd, struct px_rec *ret);
 int wg_px_rec_set(struct posix *px, int fd, const struct px_rec *rec);
+/* The first one of an inode (EEXIST), unless replace. */
+int wg_px_rec_init(struct posix *px, int fd, const struct px_rec *rec, bool replace);
 /* The same by name, not following it. */
 int wg_px_rec_get_at(struct posix *px, int dirfd, const char *name, struct px_rec *ret);
 int wg_px_rec_set_at(struct posix *px, int dirfd, const char *name, const struct px_rec *rec);
@@ -110,37 +117,39 @@ void wg_px_changed(struct posix *px, struct px_inode *ino);
 struct px_slot {
     int fd; /* -1: free */
     uint32_t users;
+    uint32_t who;   /* wg_px_who */
     uint8_t access; /* O_RDONLY, O_WRONLY or O_RDWR */
     bool unstable;  /* unsynced writes went through it: stays open until commit */
-    bool stale;     /* close at the last user */
-    uint32_t uid, gid, ngroups;
-    uint64_t groups_hash;
-    uint32_t st_mode, st_uid, st_gid;
-    uint32_t used; /* a clock, to choose which to give up */
+    bool stale;     /* permissions changed: close at the last user */
+    uint32_t mode, uid, gid;
+    uint64_t used;  /* of the inode's opens: the lowest is given up first */
 };
+
+#define PX_DEAD 0x80000000u /* in refs: out of the table; the last release frees it */
 
 /* An inode in use or lately used. Fields without a note are constant while it is referenced. */
 struct px_inode {
     wg_gfid gfid;
-    uint64_t ino;         /* the kernel's number ... */
-    struct wg_time btime; /* ... and birth, which together find the gfid of a name just looked up */
-    uint8_t type;         /* enum wg_type */
+    struct posix *px;
+    uint64_t ino; /* the kernel's number */
+    uint8_t type; /* enum wg_type */
     uint8_t hint_len;
     uint8_t hint[WG_HINT_MAX]; /* handle type, handle bytes */
-    int fd;               /* O_PATH; open while referenced */
+    int fd;                    /* O_PATH */
     atomic_uint refs;
-    atomic_bool dirty;    /* the record is known to be dirty: nothing to do before a write */
-    atomic_bool observed; /* a synthetic ETag went out: the next change, or one under way, gets a new generation */
+    atomic_bool used;     /* since the table's hand last passed */
+    atomic_bool pinned;   /* has no name yet: never evicted, nlink 0 is no reason for ESTALE */
+    atomic_bool dirty;    /* the record is known to be dirty: nothing to do before a change */
+    atomic_bool observed; /* a synthetic ETag went out (R6) */
     atomic_uint writers;
-    atomic_bool unstable; /* some slot is */
+    atomic_uint unstable; /* slots with unsynced writes */
     pthread_rwlock_t content; /* R1, row 2 */
     pthread_mutex_t mutex;    /* slots, rec */
     bool rec_known;
-    struct px_rec rec;        /* under mutex, while rec_known */
+    struct px_rec rec; /* under mutex, while rec_known */
+    uint64_t opens;
     struct px_slot slot[PX_SLOTS];
-    /* The table's, under its shard. */
-    struct px_inode *by_gfid, *by_ino, *newer, *older;
-    bool pinned;
+    struct px_inode *chain, *next, *prev; /* the shard's: hash chain, ring */
 };
 
 /*
@@ -149,12 +158,30 @@ struct px_inode {
  * had to open it. *ret is referenced; wg_px_release it. ESTALE: there is no such inode.
  */
 int wg_px_find(struct posix *px, const struct wg_ref *ref, struct px_inode **ret);
+static inline void wg_px_hold(struct px_inode *ino)
+{
+    atomic_fetch_add(&ino->refs, 1);
+}
 /* Only when it is in the table already; NULL otherwise. */
 struct px_inode *wg_px_peek(struct posix *px, wg_gfid gfid);
 void wg_px_release(struct posix *px, struct px_inode *ino);
 /* wg_px_find, and ENOTDIR when it is no directory. */
 int wg_px_find_dir(struct posix *px, const struct wg_ref *ref, struct px_inode **ret);
 
+int wg_px_idents_start(struct posix *px);
+void wg_px_idents_stop(struct posix *px);
+/* st may be NULL, when the birth time is checked later. */
+bool wg_px_ident_get(struct posix *px, uint64_t ino, const struct statx *st, struct wg_ref *ret);
+void wg_px_ident_learn(struct posix *px, const struct statx *st, const struct wg_ref *ref);
+/*
+ * Who a name is: ref (gfid and hint) and attributes, without opening it: two system calls cold, one
+ * warm. For the rest as wg_px_child.
+ */
+int wg_px_ident(struct posix *px, const struct wg_cred *cred, struct px_inode *dir,
+                const char *name, struct wg_ref *ret, struct statx *st);
+/* An inode was made (its record is set) or lost its last name. The name's lock is held. */
+void wg_px_ident_put(struct posix *px, const struct statx *st, const struct wg_ref *ref);
+void wg_px_ident_drop(struct posix *px, const struct statx *st);
 /*
  * What a name holds. The thread's identity is the caller's (wg_px_as) and is again at return. name is
  * NUL-terminated and checked (wg_px_name). Gives a record to an inode that has none. st may be
@@ -188,10 +215,19 @@ struct px_open {
 int wg_px_open(struct posix *px, const struct wg_cred *cred, struct px_inode *ino, int access,
                struct px_open *ret);
 void wg_px_close(struct posix *px, struct px_inode *ino, struct px_open *o);
+/*
+ * false: the permissions in st are not those that a cached fd was opened under; it is given up, and
+ * the caller closes o and opens again.
+ */
+bool wg_px_open_fresh(struct px_inode *ino, struct px_open *o, const struct statx *st);
+/* setattr changed who may open ino. */
+void wg_px_close_all(struct posix *px, struct px_inode *ino);
 /* Gives a data fd that the caller opened to the inode's slots (taken over, or closed). */
 void wg_px_keep_open(struct posix *px, const struct wg_cred *cred, struct px_inode *ino, int access, int fd);
 
-/* statx of an inode (mask: basic and birth); of a name, not following it. */
+/* statx of an inode; ESTALE when it has lost its last name. */
+int wg_px_stat_inode(struct posix *px, struct px_inode *ino, struct statx *ret);
+/* statx of an fd (mask: basic and birth); of a name, not following it. */
 int wg_px_stat(int fd, struct statx *ret);
 int wg_px_stat_at(int dirfd, const char *name, struct statx *ret);
 void wg_px_iatt(const struct statx *st, wg_gfid gfid, struct wg_iatt *ret);
@@ -202,16 +238,42 @@ void wg_px_ref(const struct px_inode *ino, struct wg_ref *ret);
 uint8_t wg_px_type(uint16_t st_mode);
 /* The kernel handle of fd as a hint; len 0 where there are none. As any identity. */
 uint8_t wg_px_hint(struct posix *px, int fd, uint8_t hint[WG_HINT_MAX]);
+uint8_t wg_px_hint_at(struct posix *px, int dirfd, const char *name, uint8_t hint[WG_HINT_MAX]);
+/*
+ * Unprivileged bricks only: between the two, the owner's permission bits of fd's inode allow
+ * reading and writing (a file of mode 0444 can't get its xattr changed otherwise). One at a time.
+ * false: nothing was lent.
+ */
+struct px_loan {
+    int fd;
+    uint32_t mode;
+};
+bool wg_px_lend(struct posix *px, int fd, struct px_loan *loan);
+void wg_px_lend_end(struct posix *px, const struct px_loan *loan);
+
+/*
+ * Sets what sattr asks of mode, owner and times (not size), as cred. Holds ino->content exclusively, or
+ * ino has no name yet. Re-stamps a clean record when mtime changes.
+ */
+int wg_px_set_attrs(struct posix *px, const struct wg_cred *cred, struct px_inode *ino,
+                    const struct wg_sattr *attrs);
+/* Truncates or extends, as cred. Holds ino->content exclusively. */
+int wg_px_set_size(struct posix *px, const struct wg_cred *cred, struct px_inode *ino, uint64_t size);
 
 /* ---- names (names.c) -------------------------------------------------------------------------- */
 
+enum px_use { PX_USE, PX_MAKE_FILE, PX_MAKE_DIR };
+
 /*
  * Checks one component and copies it, NUL-terminated, to buf (WG_NAME_MAX + 1). EINVAL: empty, '/', NUL;
- * ENAMETOOLONG; the private directory: ENOENT, or EACCES when making. making: also EEXIST for "."
- * and "..", and EINVAL for a `.@` name that is no canonical escape (keymap.h).
+ * ENAMETOOLONG; the private directory: ENOENT, or EACCES when making. Making: also EEXIST for "."
+ * and "..", and EINVAL for a name that would show no key (wg_key_name_ok).
  */
-int wg_px_name(const struct posix *px, const struct px_inode *dir, struct wg_str name, bool making,
-               char *buf);
+int wg_px_name(struct posix *px, struct px_inode *dir, struct wg_str name, enum px_use use,
+               char buf[WG_NAME_MAX + 1]);
+/* enum wg_key_dir of a directory; of the directory `name` to be made in it, as record flags. */
+int wg_px_keydir(struct posix *px, struct px_inode *dir, unsigned *ret);
+uint8_t wg_px_keydir_flags(const struct px_inode *parent, const char *name);
 
 struct px_at {
     wg_gfid dir;
@@ -231,8 +293,12 @@ const char *wg_px_fd_path(char buf[PX_FD_PATH], int fd);
 
 /* ---- durability, space, replaced inodes (sync.c, retain.c) --------------------------------------- */
 
-/* fsync of a directory, as the brick; concurrent callers for one directory share. */
+/* fsync of a directory, as the brick (which the thread is afterwards). */
 int wg_px_sync_dir(struct posix *px, struct px_inode *dir);
+/* Unsynced writes went through o: its fd stays open until commit. */
+void wg_px_unstable(struct posix *px, struct px_inode *ino, struct px_open *o);
+/* What is unsynced of ino goes to disk, whoever wrote it. As any identity. */
+int wg_px_sync_inode(struct posix *px, struct px_inode *ino, bool datasync);
 /* fsync (datasync: fdatasync) of a data fd; a failure changes the brick's verifier. */
 int wg_px_sync_fd(struct posix *px, int fd, bool datasync);
 /* ENOSPC when less than the reserve (and bytes) is free: before anything that takes space. */
@@ -245,6 +311,8 @@ int wg_px_room(struct posix *px, uint64_t bytes);
  */
 int wg_px_retain(struct posix *px, struct px_inode *ino);
 void wg_px_retain_undo(struct posix *px, struct px_inode *ino);
+/* All replaced inodes go at once, to make room; false when there were none. */
+bool wg_px_retain_drop_all(struct posix *px);
 
 /* ---- the index (index.c) --------------------------------------------------------------------------- */
 
@@ -260,7 +328,10 @@ int wg_px_index_open(struct posix *px);
 void wg_px_index_close(struct posix *px);
 int wg_px_index_add(struct posix *px, wg_gfid dir, const char *name, wg_gfid gfid, uint8_t type,
                     const uint8_t *hint, uint8_t hint_len);
-/* last: gfid has no other name now, so its own row goes too. */
+/*
+ * Removes the name's row if it is gfid's (a rename may have given it to another one), and with
+ * last, when gfid has no other name now, its own row.
+ */
 int wg_px_index_remove(struct posix *px, wg_gfid dir, const char *name, wg_gfid gfid, bool last);
 /* After a rename whose target row was added before it: removes the old name, moves gfid's parent and name. */
 int wg_px_index_moved(struct posix *px, wg_gfid from_dir, const char *from, wg_gfid to_dir,
@@ -281,9 +352,10 @@ void wg_px_index_dump(struct posix *px, struct wg_dump *d);
 
 struct px_shard {
     pthread_mutex_t lock;
-    struct px_inode **gfids, **inos;
-    uint32_t mask, count;
-    struct px_inode *newest, *oldest; /* unreferenced ones, for eviction */
+    struct px_inode **chains;
+    uint32_t mask, count, max;
+    struct px_inode *hand; /* a ring, for eviction by second chance */
+    struct px_inode *spare;
 } __attribute__((aligned(64)));
 
 struct posix {
@@ -295,6 +367,7 @@ struct posix {
     struct px_inode *root; /* referenced for good */
     uint64_t dev_major, dev_minor;
     uint32_t fs_magic; /* statfs f_type */
+    uint8_t cut_shift; /* of readdir's buckets; a test widens them */
     bool handles;      /* the format's mode: root (handles, trusted.wg) or unprivileged (user.wg) */
     bool switches;     /* this process can take callers' identities */
     const char *rec_name, *meta_name;
@@ -303,20 +376,36 @@ struct posix {
     uint64_t reserve;  /* bytes */
     int64_t replaced_keep_ms;
     uint64_t replaced_max;
-    bool sync_names;   /* fsync directories of namespace fops */
+    bool sync_names;   /* option */
+    bool readonly;     /* a feature that this release may only read is on the disk */
+    uint64_t total_bytes;
     struct px_index *index;
     struct px_stage *stage;
     struct px_retained *retained;
     struct px_streams *streams;
     struct px_shard shard[PX_SHARDS];
-    uint32_t table_max; /* inodes, all shards */
-    atomic_uint unstable_fds, slots_open;
-    uint32_t unstable_max, slots_max;
+    struct px_idents *idents;
+    atomic_uint inodes, unstable_fds, slots_open;
+    uint32_t inodes_max, unstable_max, slots_max;
     pthread_mutex_t stripe[PX_STRIPES];
-    atomic_uint_fast64_t opened, hits, misses, evicted, dirtied, stamped, sync_failed;
+    pthread_mutex_t lend_lock;
+    atomic_uint_fast64_t hits, misses, evicted, dirtied, sync_failed,
+        self_synced;
     atomic_uint_fast64_t room_at_ns;
     atomic_uint_fast64_t room_bytes;
 };
+
+int wg_px_table_start(struct posix *px);
+void wg_px_table_stop(struct posix *px);
+int wg_px_format_open(struct posix *px);
+void wg_px_format_close(struct posix *px);
+int wg_px_retain_start(struct posix *px);
+void wg_px_retain_stop(struct posix *px);
+void wg_px_retain_dump(struct posix *px, struct wg_dump *d);
+int wg_px_streams_start(struct posix *px);
+void wg_px_streams_stop(struct posix *px);
+/* Syncs idle inodes with unstable writes until the bound holds again. */
+void wg_px_table_relieve(struct posix *px);
 
 static inline struct posix *wg_px(const struct wg_frame *f)
 {

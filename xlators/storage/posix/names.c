@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Names in directories: what may be one, and locks over them. */
+#include "posix.h"
+
+#include <stdlib.h>
+
+int wg_px_keydir(struct posix *px, struct px_inode *dir, unsigned *ret)
+{
+    struct px_rec rec;
+    int err = wg_px_rec(px, dir, &rec);
+
+    if (err == 0)
+        *ret = (rec.flags & PX_REC_KEYDIR) >> PX_KEYDIR_SHIFT;
+    return err;
+}
+
+uint8_t wg_px_keydir_flags(const struct px_inode *parent, const char *name)
+{
+    enum wg_key_dir in = wg_key_dir_of(wg_str_of(name));
+
+    if (wg_gfid_eq(parent->gfid, WG_ROOT_GFID))
+        in = WG_KEY_IN_BUCKET;
+    return (uint8_t)(in << PX_KEYDIR_SHIFT);
+}
+
+static int check_made(struct posix *px, struct px_inode *dir, struct wg_str name, enum px_use use)
+{
+    unsigned in;
+    int err;
+
+    if (wg_str_eq(name, WG_STR(".")) || wg_str_eq(name, WG_STR("..")))
+        return EEXIST;
+    /* The root's names are buckets and no part of a key. */
+    if (dir == px->root)
+        return 0;
+    err = wg_px_keydir(px, dir, &in);
+    if (err)
+        return err;
+    return wg_key_name_ok((enum wg_key_dir)in, name, use == PX_MAKE_DIR) ? 0 : EINVAL;
+}
+
+int wg_px_name(struct posix *px, struct px_inode *dir, struct wg_str name, enum px_use use,
+               char buf[WG_NAME_MAX + 1])
+{
+    if (name.len == 0)
+        return EINVAL;
+    if (name.len > WG_NAME_MAX)
+        return ENAMETOOLONG;
+    if (memchr(name.s, '/', name.len) || memchr(name.s, '\0', name.len))
+        return EINVAL;
+    if (dir == px->root && wg_str_eq(name, WG_STR(PX_PRIVATE)))
+        return use == PX_USE ? ENOENT : EACCES;
+    memcpy(buf, name.s, name.len);
+    buf[name.len] = '\0';
+    return use == PX_USE ? 0 : check_made(px, dir, name, use);
+}
+
+/* Spreads (directory, name) over the stripes. The quality matters little, the cost does. */
+static uint16_t stripe_of(const struct px_at *at)
+{
+    uint64_t h, word = 0;
+    size_t n = strlen(at->name), i;
+
+    memcpy(&h, at->dir.b, sizeof h);
+    for (i = 0; i < n; i += sizeof word) {
+        word = 0;
+        memcpy(&word, at->name + i, n - i < sizeof word ? n - i : sizeof word);
+        h = (h ^ word) * 0x9e3779b97f4a7c15u;
+        h ^= h >> 29;
+    }
+    return (uint16_t)(h % PX_STRIPES);
+}
+
+static int by_number(const void *a, const void *b)
+{
+    return (int)*(const uint16_t *)a - (int)*(const uint16_t *)b;
+}
+
+void wg_px_lock_names(struct posix *px, struct px_names *held, const struct px_at *at, unsigned n)
+{
+    unsigned kept = 0;
+
+    for (unsigned i = 0; i < n; i++)
+        held->stripe[i] = stripe_of(&at[i]);
+    if (n > 1)
+        qsort(held->stripe, n, sizeof held->stripe[0], by_number);
+    for (unsigned i = 0; i < n; i++)
+        if (kept == 0 || held->stripe[kept - 1] != held->stripe[i])
+            held->stripe[kept++] = held->stripe[i];
+    held->n = kept;
+    for (unsigned i = 0; i < kept; i++)
+        pthread_mutex_lock(&px->stripe[held->stripe[i]]);
+}
+
+void wg_px_unlock_names(struct posix *px, struct px_names *held)
+{
+    for (unsigned i = held->n; i > 0; i--)
+        pthread_mutex_unlock(&px->stripe[held->stripe[i - 1]]);
+    held->n = 0;
+}
