@@ -384,28 +384,57 @@ static void read_section(struct reader *r, config_setting_t *group, const struct
             complain(r, *(int *)base, "%s is missing in %s", row->name, s->name);
 }
 
-/* libconfig's parser and its destructor recurse, so depth is bounded before they see the text. */
-static int too_deep(const char *text, size_t len)
+/* Bytes of the comment that text begins with; 0 when it begins with none. */
+static size_t comment(const char *text, size_t len)
 {
-    int depth = 0;
-    char quote = 0;
+    const char *end;
 
-    for (size_t i = 0; i < len; i++) {
-        if (quote) {
-            if (text[i] == '\\')
-                i++;
-            else if (text[i] == quote)
-                quote = 0;
-        } else if (text[i] == '"') {
-            quote = '"';
-        } else if (strchr("({[", text[i]) && text[i]) {
-            if (++depth > NESTING_MAX)
-                return 1;
-        } else if (strchr(")}]", text[i]) && text[i]) {
-            depth -= depth > 0;
-        }
+    if (text[0] == '#' || (len > 1 && text[0] == '/' && text[1] == '/'))
+        end = memchr(text, '\n', len);
+    else if (len > 1 && text[0] == '/' && text[1] == '*')
+        end = memmem(text + 2, len - 2, "*/", 2);
+    else
+        return 0;
+    return end ? (size_t)(end - text) + 1 : len;
+}
+
+/*
+ * What libconfig must not see: its parser and destructor recurse, and it loses the memory of a
+ * string that does not end. Returns what is wrong and where, or NULL.
+ */
+static const char *unfit(const char *text, size_t len, const char **ret_at)
+{
+    bool quoted = false;
+    int depth = 0;
+    size_t n;
+
+    for (size_t i = 0; i < len; i += n) {
+        n = 1;
+        if (!quoted)
+            *ret_at = text + i;
+        if (text[i] == '\0')
+            return "it holds a NUL byte";
+        if (quoted && text[i] == '\\')
+            n = 2;
+        else if (text[i] == '"')
+            quoted = !quoted;
+        else if (!quoted && comment(text + i, len - i))
+            n = comment(text + i, len - i);
+        else if (!quoted && strchr("({[", text[i]) && ++depth > NESTING_MAX)
+            return "groups are nested more than 32 deep";
+        else if (!quoted && strchr(")}]", text[i]) && depth > 0)
+            depth--;
     }
-    return 0;
+    return quoted ? "the string that begins here has no end" : NULL;
+}
+
+static int line_of(const char *text, const char *at)
+{
+    int line = 1;
+
+    for (; at && text < at; text++)
+        line += *text == '\n';
+    return line;
 }
 
 static struct wg_settings *settings_new(const char *file)
@@ -435,6 +464,7 @@ struct wg_settings *wg_settings_parse(const char *file, const char *text, size_t
                                       wg_set_error *err, void *arg)
 {
     struct reader r = { .s = settings_new(file), .err = err, .arg = arg };
+    const char *wrong, *at = NULL;
     config_t config;
     char *copy;
 
@@ -442,11 +472,10 @@ struct wg_settings *wg_settings_parse(const char *file, const char *text, size_t
         err(arg, "out of memory");
         return NULL;
     }
-    copy = len <= FILE_MAX ? wg_memdup(arena(&r), text, len) : NULL;
-    if (!copy || memchr(text, '\0', len) || too_deep(text, len)) {
-        complain(&r, 1, len > FILE_MAX ? "the file is larger than 1 MiB"
-                 : !copy ? "out of memory" : memchr(text, '\0', len) ? "it holds a NUL byte"
-                 : "groups are nested more than 32 deep");
+    wrong = len > FILE_MAX ? "the file is larger than 1 MiB" : unfit(text, len, &at);
+    copy = wrong ? NULL : wg_memdup(arena(&r), text, len);
+    if (!copy) {
+        complain(&r, line_of(text, at), "%s", wrong ? wrong : "out of memory");
         wg_settings_free(r.s);
         return NULL;
     }

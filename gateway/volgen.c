@@ -81,26 +81,33 @@ int wg_volgen_id(const char *name, const char *uuid, uint8_t ret[16])
     return 0;
 }
 
-static void option_id(FILE *f, const char *name, const char *uuid)
+/* The ids of volume and brick, which both ends of a connection compare. */
+static void option_ids(FILE *f, const char *volume, const char *uuid, const char *brick)
 {
     uint8_t id[16];
-    char text[37];
+    char text[37], name[200];
 
-    if (wg_volgen_id(name, uuid, id))
+    if (wg_volgen_id(volume, uuid, id))
         return;
     uuid_unparse_lower(id, text);
     option(f, "volume-id", text);
+    snprintf(name, sizeof name, "%s brick %s", text, brick);
+    if (wg_volgen_id(name, NULL, id))
+        return;
+    uuid_unparse_lower(id, text);
+    option(f, "brick-id", text);
 }
 
 static void option_tls(FILE *f, const struct wg_settings *s, bool plain)
 {
-    option(f, "plain", plain ? "yes" : NULL);
-    if (plain)
+    if (plain) {
+        option(f, "tls", "off");
         return;
-    option(f, "certificate", s->tls.certificate);
-    option(f, "key", s->tls.key);
-    option(f, "ca", s->tls.ca);
-    option(f, "crl", s->tls.crl);
+    }
+    option(f, "tls-cert", s->tls.certificate);
+    option(f, "tls-key", s->tls.key);
+    option(f, "tls-ca", s->tls.ca);
+    option(f, "tls-crl", s->tls.crl);
 }
 
 static void store(FILE *f, const char *volume, const char *id, const char *directory,
@@ -108,8 +115,7 @@ static void store(FILE *f, const char *volume, const char *id, const char *direc
 {
     begin(f, "store", "storage/posix");
     option(f, "directory", directory);
-    option_id(f, volume, id);
-    option(f, "brick", brick);
+    option_ids(f, volume, id, brick);
     option(f, "init", init ? "yes" : NULL);
     end(f, "storage/posix", tune, NULL);
 }
@@ -133,13 +139,17 @@ char *wg_volgen_volume(const struct wg_settings *s, const struct wg_set_volume *
         return NULL;
     fprintf(f, "# volume %s, from %s\n", v->name, s->file);
     if (b) {
+        const char *peer = b->peer_name ? b->peer_name : b->name;
+
         begin(f, b->name, "protocol/client");
-        option(f, "address", b->address);
-        option(f, "volume", v->name);
-        option(f, "brick", b->name);
+        option(f, "remote", b->address);
+        option_ids(f, v->name, v->id, b->name);
         option_int(f, "lanes", b->lanes);
-        option(f, "peer-name", b->plain ? NULL : b->peer_name ? b->peer_name : b->name);
         option_tls(f, s, b->plain);
+        if (!b->plain) {
+            option(f, "peer-name", peer);
+            option(f, "tls-allow", peer);
+        }
         end(f, "protocol/client", &v->tune, NULL);
     } else {
         /* Making the private directory is harmless here: there is no other machine's disk to miss. */
@@ -163,10 +173,10 @@ char *wg_volgen_brick(const struct wg_settings *s)
     end(f, "performance/io-threads", &b->tune, "store");
     begin(f, "server", "protocol/server");
     option(f, "listen", b->listen);
-    option(f, "volume", b->volume);
-    option(f, "brick", b->name);
-    option_list(f, "allow", &b->allow);
+    option_ids(f, b->volume, b->volume_id, b->name);
     option_tls(f, s, b->plain);
+    if (!b->plain)
+        option_list(f, "tls-allow", &b->allow);
     end(f, "protocol/server", &b->tune, "io-threads");
     return finish(f, &text);
 }
