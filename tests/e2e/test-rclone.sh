@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# test: rclone copies, checks and syncs
+. "$(dirname "$0")/lib.sh"
+need rclone
+start
+export RCLONE_CONFIG=/dev/null RCLONE_CONFIG_W_TYPE=s3 RCLONE_CONFIG_W_PROVIDER=Other RCLONE_CONFIG_W_ACCESS_KEY_ID=$AWS_ACCESS_KEY_ID \
+    RCLONE_CONFIG_W_SECRET_ACCESS_KEY=$AWS_SECRET_ACCESS_KEY RCLONE_CONFIG_W_ENDPOINT=$WG_S3_ENDPOINT RCLONE_RETRIES=1
+mkdir -p "$T/up/a/b" && for i in $(seq 20); do random_file "$T/up/a/b/$i" $((i * 7000)); done
+random_file "$T/up/big" 15000000
+rclone mkdir w:rc
+rclone copy --s3-upload-cutoff 8M --s3-chunk-size 5M "$T/up" w:rc
+rclone check "$T/up" w:rc
+rm "$T/up/a/b/3" && echo changed >"$T/up/a/b/4"
+rclone sync "$T/up" w:rc && rclone check "$T/up" w:rc
+rclone copy w:rc "$T/down" && diff -r "$T/up" "$T/down"
+rclone moveto w:rc/big w:rc/bigger && rclone ls w:rc | grep -q bigger
+rclone purge w:rc

@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# test: with the brick stopped under 1,000 calls, a statedump shows them in less than a second
+. "$(dirname "$0")/lib.sh"
+need python3
+start
+python3 "$E2E/many_calls.py" "$WG_NFS_PORT" "$WG_MOUNT_PORT" "$WG_EXPORT" 1000 "$T" & c=$!
+wait_for 30 test -e "$T/mounted"
+pid=$(brick_pid)
+kill -STOP "$pid"
+on_exit "kill -CONT $pid 2>/dev/null"
+touch "$T/go"
+wait_for 30 test -e "$T/sent"
+sleep 0.5
+begin=$(date +%s%N)
+"$WG_BIN" statedump --control "$WG_CONTROL" >"$T/dump"
+ms=$((($(date +%s%N) - begin) / 1000000))
+echo "took $ms ms, $(wc -l <"$T/dump") lines"
+"$WG_BIN" statedump --control "$WG_CONTROL" --json >"$T/dump.json"
+python3 - "$T/dump.json" <<'P'
+import json, sys
+calls = json.load(open(sys.argv[1]))["calls"]
+print(len(calls), "calls; one of them:", json.dumps(calls[0]))
+assert len(calls) >= 1000, len(calls)
+assert all("wind_to" in f for c in calls for f in c["frames"] if f.get("parent") is not None or True), calls[0]
+P
+[ $ms -lt 1000 ]
+kill -CONT "$pid"
+wait $c
