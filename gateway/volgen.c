@@ -154,6 +154,8 @@ char *wg_volgen_volume(const struct wg_settings *s, const struct wg_set_volume *
     } else {
         /* Making the private directory is harmless here: there is no other machine's disk to miss. */
         store(f, v->name, v->id, v->directory, "local", true, &v->tune);
+        begin(f, "io-threads", "performance/io-threads");
+        end(f, "performance/io-threads", &v->tune, "store");
     }
     return finish(f, &text);
 }
