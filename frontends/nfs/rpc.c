@@ -1,0 +1,454 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* libntirpc's side of the RPC service: sockets, accepting, rpcbind, start and stop. */
+#include <rpc/rpc.h>
+#include <rpc/svc_rqst.h>
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/tcp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#define WG_LOG_PART "nfs"
+#include "call.h"
+#include "conn.h"
+#include "dump.h"
+#include "log.h"
+#include "ntirpc.h"
+
+enum { LISTENERS_MAX = 32, REGISTERED_MAX = 16, SOCKET_BUFFER = 2 << 20 };
+
+static struct {
+    struct wg_rpc_config config;
+    uint32_t channel;
+    bool library;             /* svc_init was called */
+    struct {
+        SVCXPRT *xprt;
+        int fd;
+        bool udp;
+        unsigned which;       /* of ports */
+    } listeners[LISTENERS_MAX];
+    unsigned nlisteners;
+    uint16_t ports[2];
+    struct {
+        uint32_t prog, vers;
+        char netid[8];
+    } registered[REGISTERED_MAX];
+    unsigned nregistered;
+} R;
+
+/* --- connections --- */
+
+void wg_xprt_ref(void *xprt)
+{
+    SVC_REF((SVCXPRT *)xprt, SVC_REF_FLAG_NONE);
+}
+
+void wg_xprt_unref(void *xprt)
+{
+    SVC_RELEASE((SVCXPRT *)xprt, SVC_RELEASE_FLAG_NONE);
+}
+
+void wg_xprt_destroy(void *xprt)
+{
+    SVC_DESTROY((SVCXPRT *)xprt);
+}
+
+void wg_peer_set(struct wg_rpc_peer *p, const struct sockaddr_storage *ss)
+{
+    const struct sockaddr_in *v4 = (const void *)ss;
+    const struct sockaddr_in6 *v6 = (const void *)ss;
+
+    memset(p, 0, sizeof *p);
+    if (ss->ss_family == AF_INET) {
+        p->addr.s6_addr[10] = p->addr.s6_addr[11] = 0xff;
+        memcpy(&p->addr.s6_addr[12], &v4->sin_addr, 4);
+        p->port = ntohs(v4->sin_port);
+    } else {
+        p->addr = v6->sin6_addr;
+        p->port = ntohs(v6->sin6_port);
+    }
+    if (IN6_IS_ADDR_V4MAPPED(&p->addr))
+        inet_ntop(AF_INET, &p->addr.s6_addr[12], p->text, sizeof p->text);
+    else
+        inet_ntop(AF_INET6, &p->addr, p->text, sizeof p->text);
+}
+
+/* The library's operations on accepted connections, with ours in their place. */
+static struct xp_ops *library_ops, our_ops;
+
+static enum xprt_stat our_recv(SVCXPRT *x)
+{
+    if (x->xp_u1)
+        wg_conn_take(x->xp_u1);
+    return XPRT_IDLE;
+}
+
+static void our_unlink(SVCXPRT *x, u_int flags, const char *tag, const int line)
+{
+    if (x->xp_u1)
+        wg_conn_unlinked(x->xp_u1);
+    library_ops->xp_unlink(x, flags, tag, line);
+}
+
+static enum xprt_stat our_free(SVCXPRT *x)
+{
+    if (x->xp_u1)
+        wg_conn_free(x->xp_u1);
+    x->xp_u1 = NULL;
+    return XPRT_IDLE;
+}
+
+static void copy_ops(SVCXPRT *x)
+{
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
+    pthread_mutex_lock(&lock);
+    if (!library_ops) {
+        library_ops = x->xp_ops;
+        our_ops = *x->xp_ops;
+        our_ops.xp_recv = our_recv;
+        our_ops.xp_unlink = our_unlink;
+        our_ops.xp_free_user_data = our_free;
+    }
+    pthread_mutex_unlock(&lock);
+    x->xp_ops = &our_ops;
+}
+
+static enum xprt_stat never(struct svc_req *req)
+{
+    (void)req;
+    return XPRT_DIED;
+}
+
+static void set_option(int fd, int level, int name, int value)
+{
+    if (setsockopt(fd, level, name, &value, sizeof value) != 0)
+        wg_debug("a socket option (%d, %d) was refused: %s", level, name, strerror(errno));
+}
+
+static enum xprt_stat on_accept(SVCXPRT *x)
+{
+    struct wg_rpc_conn *c = wg_conn_new(x, x->xp_fd, svc_getrpccaller(x));
+
+    if (!c)
+        return XPRT_DIED;
+    x->xp_dispatch.process_cb = never;
+    x->xp_u1 = c;
+    copy_ops(x);
+    set_option(x->xp_fd, IPPROTO_TCP, TCP_NODELAY, 1);
+    /* A peer that vanished is noticed in two minutes, with replies under way or without. */
+    set_option(x->xp_fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+    set_option(x->xp_fd, IPPROTO_TCP, TCP_KEEPIDLE, 60);
+    set_option(x->xp_fd, IPPROTO_TCP, TCP_KEEPINTVL, 10);
+    set_option(x->xp_fd, IPPROTO_TCP, TCP_KEEPCNT, 6);
+    set_option(x->xp_fd, IPPROTO_TCP, TCP_USER_TIMEOUT, 120000);
+    wg_debug("%s port %u connected", c->peer.text, c->peer.port);
+    return SVC_STAT(x->xp_parent);
+}
+
+/* --- the library --- */
+
+static void library_says(const char *fmt, ...)
+{
+    char text[512];
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    wg_debug("libntirpc: %s", text);
+}
+
+static int start_library(const struct wg_rpc_config *config)
+{
+    struct svc_init_params ip = {
+        .alloc_cb = wg_udp_alloc,
+        .free_cb = wg_udp_free,
+        .flags = SVC_INIT_EPOLL | SVC_INIT_NOREG_XPRTS,
+        .max_connections = config->max_connections + LISTENERS_MAX,
+        .max_events = 256,
+        .ioq_thrd_min = 2,
+        .ioq_thrd_max = 4, /* it accepts and closes; requests are read by conn.c's threads */
+        .channels = 1,
+    };
+    tirpc_pkg_params pp;
+
+    signal(SIGPIPE, SIG_IGN);
+    if (!tirpc_control(TIRPC_GET_PARAMETERS, &pp))
+        return EINVAL;
+    pp.warnx_ = library_says;
+    pp.debug_flags = TIRPC_DEBUG_FLAG_DEFAULT;
+    if (!tirpc_control(TIRPC_PUT_PARAMETERS, &pp) || !svc_init(&ip) ||
+        svc_rqst_new_evchan(&R.channel, NULL, SVC_RQST_FLAG_NONE) != 0) {
+        wg_error("cannot start libntirpc");
+        return ENOMEM;
+    }
+    R.library = true;
+    return 0;
+}
+
+/* Every connection is a descriptor; without some to spare, accepting would spin. */
+static int check_descriptors(const struct wg_rpc_config *config)
+{
+    struct rlimit l;
+
+    if (getrlimit(RLIMIT_NOFILE, &l) != 0)
+        return errno;
+    if (l.rlim_cur < l.rlim_max) {
+        l.rlim_cur = l.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &l);
+        getrlimit(RLIMIT_NOFILE, &l);
+    }
+    if (l.rlim_cur < config->max_connections + 128u) {
+        wg_error("max_connections %u needs more descriptors than the limit of %llu allows "
+                 "(LimitNOFILE, ulimit -n)", config->max_connections, (unsigned long long)l.rlim_cur);
+        return EMFILE;
+    }
+    return 0;
+}
+
+/* --- listeners --- */
+
+static int parse_address(const char *text, uint16_t port, struct sockaddr_storage *ss, socklen_t *len)
+{
+    struct addrinfo hints = { .ai_flags = AI_NUMERICHOST | AI_PASSIVE, .ai_socktype = SOCK_STREAM };
+    struct addrinfo *ai;
+
+    if (getaddrinfo(text, NULL, &hints, &ai) != 0) {
+        wg_error("listen \"%s\": not a numeric address", text);
+        return EINVAL;
+    }
+    memcpy(ss, ai->ai_addr, ai->ai_addrlen);
+    *len = ai->ai_addrlen;
+    freeaddrinfo(ai);
+    ((struct sockaddr_in *)ss)->sin_port = htons(port); /* sin6_port is at the same place */
+    return 0;
+}
+
+static int open_socket(const char *address, uint16_t port, bool udp, int *ret_fd, uint16_t *ret_port)
+{
+    struct sockaddr_storage ss;
+    socklen_t len;
+    int fd, err = parse_address(address, port, &ss, &len);
+
+    if (err)
+        return err;
+    fd = socket(ss.ss_family, (udp ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return errno;
+    if (ss.ss_family == AF_INET6)
+        set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0);
+    if (!udp) {
+        set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+        set_option(fd, SOL_SOCKET, SO_RCVBUF, SOCKET_BUFFER);
+        set_option(fd, SOL_SOCKET, SO_SNDBUF, SOCKET_BUFFER);
+    }
+    if (bind(fd, (struct sockaddr *)&ss, len) != 0 || (!udp && listen(fd, 1024) != 0) ||
+        getsockname(fd, (struct sockaddr *)&ss, &len) != 0) {
+        err = errno;
+        wg_error("cannot listen on port %u (%s) of %s: %s", port, udp ? "UDP" : "TCP", address,
+                 err == EADDRINUSE ? "another program uses it" : strerror(err));
+        close(fd);
+        return err;
+    }
+    *ret_fd = fd;
+    *ret_port = ntohs(((struct sockaddr_in *)&ss)->sin_port);
+    return 0;
+}
+
+static int listen_on(const char *address, unsigned which, bool udp)
+{
+    SVCXPRT *x = NULL;
+    int fd = -1, err = open_socket(address, R.ports[which], udp, &fd, &R.ports[which]);
+
+    if (err)
+        return err;
+    if (udp) {
+        err = wg_udp_listen(fd, R.channel, (void **)&x);
+    } else {
+        x = svc_vc_ncreatef(fd, 0, 0, SVC_CREATE_FLAG_CLOSE | SVC_CREATE_FLAG_LISTEN);
+        if (x) {
+            x->xp_dispatch.rendezvous_cb = on_accept;
+            err = svc_rqst_evchan_reg(R.channel, x, SVC_RQST_FLAG_XPRT_UREG);
+        }
+    }
+    if (!x || err) {
+        wg_error("libntirpc cannot listen on port %u of %s", R.ports[which], address);
+        if (!x)
+            close(fd);
+        return err ? err : ENOMEM;
+    }
+    R.listeners[R.nlisteners].xprt = x;
+    R.listeners[R.nlisteners].fd = fd;
+    R.listeners[R.nlisteners].udp = udp;
+    R.listeners[R.nlisteners++].which = which;
+    wg_info("listening on %s port %u (%s)", address, R.ports[which], udp ? "UDP" : "TCP");
+    return 0;
+}
+
+static bool have_ipv6(void)
+{
+    int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    if (fd >= 0)
+        close(fd);
+    return fd >= 0;
+}
+
+static int listen_all(const struct wg_rpc_config *config)
+{
+    const char *any = have_ipv6() ? "::" : "0.0.0.0";
+    const char *const *addresses = config->nlisten ? config->listen : &any;
+    unsigned n = config->nlisten ? config->nlisten : 1;
+    bool two = config->ports[1] && config->ports[1] != config->ports[0];
+
+    R.ports[0] = config->ports[0];
+    R.ports[1] = config->ports[1];
+    if (n * 3 > LISTENERS_MAX) {
+        wg_error("at most %d listen addresses", LISTENERS_MAX / 3);
+        return EINVAL;
+    }
+    for (unsigned i = 0; i < n; i++) {
+        int err = listen_on(addresses[i], 0, false);
+
+        if (!err && two)
+            err = listen_on(addresses[i], 1, false);
+        if (!err && !two)
+            R.ports[1] = R.ports[0];
+        if (!err && config->udp)
+            err = listen_on(addresses[i], 1, true);
+        if (err)
+            return err;
+    }
+    return 0;
+}
+
+static void stop_listening(void)
+{
+    for (unsigned i = 0; i < R.nlisteners; i++) {
+        /* Connections hold their listener: without shutdown the port would stay open. */
+        shutdown(R.listeners[i].fd, SHUT_RDWR);
+        SVC_DESTROY(R.listeners[i].xprt);
+    }
+    R.nlisteners = 0;
+}
+
+/* --- rpcbind --- */
+
+static bool register_one(uint32_t prog, uint32_t vers, const char *netid, SVCXPRT *x)
+{
+    struct netconfig *nc = getnetconfigent((char *)netid);
+    bool ok = nc && rpcb_set(prog, vers, nc, &x->xp_local.nb);
+
+    if (nc)
+        freenetconfigent(nc);
+    return ok;
+}
+
+void wg_rpc_register(uint32_t prog, uint32_t vers, unsigned which)
+{
+    bool same = R.ports[0] == R.ports[1];
+
+    for (unsigned i = 0; i < R.nlisteners; i++) {
+        SVCXPRT *x = R.listeners[i].xprt;
+        bool v6 = x->xp_local.ss.ss_family == AF_INET6;
+        const char *netid = R.listeners[i].udp ? (v6 ? "udp6" : "udp") : (v6 ? "tcp6" : "tcp");
+
+        if (R.nregistered == REGISTERED_MAX || (R.listeners[i].which != which && !(same && !R.listeners[i].udp)))
+            continue;
+        if (!register_one(prog, vers, netid, x)) {
+            wg_warning("rpcbind did not register program %u version %u (%s): it is not running, or "
+                       "another server has it", prog, vers, netid);
+            continue;
+        }
+        R.registered[R.nregistered].prog = prog;
+        R.registered[R.nregistered].vers = vers;
+        snprintf(R.registered[R.nregistered++].netid, 8, "%s", netid);
+    }
+}
+
+/* Only what wg_rpc_register has set: rpcb_unset would remove anybody's entry. */
+static void unregister_all(void)
+{
+    for (unsigned i = 0; i < R.nregistered; i++) {
+        struct netconfig *nc = getnetconfigent(R.registered[i].netid);
+
+        if (nc) {
+            rpcb_unset(R.registered[i].prog, R.registered[i].vers, nc);
+            freenetconfigent(nc);
+        }
+    }
+    R.nregistered = 0;
+}
+
+/* --- start and stop --- */
+
+int wg_rpc_start(const struct wg_rpc_config *config)
+{
+    int err = check_descriptors(config);
+
+    R.config = *config;
+    if (!err)
+        err = start_library(config);
+    if (!err)
+        err = wg_conn_start(config);
+    if (!err)
+        err = listen_all(config);
+    if (err)
+        wg_rpc_stop(0);
+    return err;
+}
+
+void wg_rpc_ports(uint16_t ret[2])
+{
+    ret[0] = R.ports[0];
+    ret[1] = R.ports[1];
+}
+
+void wg_rpc_limits(unsigned conn_requests, uint32_t conn_bytes)
+{
+    wg_conn_limits(conn_requests, conn_bytes);
+}
+
+static bool wait_zero(unsigned (*count)(void), unsigned ms)
+{
+    uint64_t end = wg_now_ns() + ms * 1000000ull;
+
+    while (count() > 0 && wg_now_ns() < end)
+        usleep(2000);
+    return count() == 0;
+}
+
+int wg_rpc_stop(unsigned drain_ms)
+{
+    bool drained;
+
+    stop_listening();
+    wg_conn_limits(1, 1); /* nobody gets a second request in */
+    drained = wait_zero(wg_conn_requests, drain_ms);
+    unregister_all();
+    if (R.library)
+        svc_shutdown(0);
+    /* Connections without requests go now; the others when their last request ends. */
+    if (!wait_zero(wg_conn_count, drained ? 2000 : 200)) {
+        wg_warning("%u NFS requests were still under way at the stop", wg_conn_requests());
+        return ETIMEDOUT;
+    }
+    wg_conn_stop();
+    return 0;
+}
+
+void wg_rpc_dump(struct wg_dump *d)
+{
+    wg_dump_array(d, "listeners");
+    for (unsigned i = 0; i < R.nlisteners; i++)
+        wg_dump_fmt(d, NULL, "port %u (%s)", R.ports[R.listeners[i].which],
+                    R.listeners[i].udp ? "UDP" : "TCP");
+    wg_dump_end(d);
+    wg_conn_dump(d);
+}
