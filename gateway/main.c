@@ -10,6 +10,7 @@
 #include "settings.h"
 
 const struct wg_command *const wg_commands[] = {
+    &wg_cmd_brick,
     &wg_cmd_status,
     &wg_cmd_statedump,
     &wg_cmd_log,
@@ -21,6 +22,10 @@ const struct wg_command *const wg_commands[] = {
     &wg_cmd_user_remove,
     &wg_cmd_key_add,
     &wg_cmd_key_remove,
+    &wg_cmd_certs_ca,
+    &wg_cmd_certs_node,
+    &wg_cmd_certs_revoke,
+    &wg_cmd_certs_show,
     NULL,
 };
 

@@ -4,6 +4,8 @@
 
 #define CLASSES(X) \
     X(wg_performance_io_threads) \
+    X(wg_protocol_client) \
+    X(wg_protocol_server) \
     X(wg_storage_posix)
 
 #define X(name) extern const struct wg_class name;

@@ -280,7 +280,7 @@ static void client_dump(struct wg_xlator *xl, struct wg_dump *d)
 }
 
 const struct wg_class wg_protocol_client = {
-    .type = "xlators/protocol/client",
+    .type = "protocol/client",
     .help = "Sends every fop to a brick server over several TLS connections.",
     .options = options,
     .local_size = sizeof(struct wg_waiter),

@@ -186,7 +186,7 @@ static void server_dump(struct wg_xlator *xl, struct wg_dump *d)
 }
 
 const struct wg_class wg_protocol_server = {
-    .type = "xlators/protocol/server",
+    .type = "protocol/server",
     .help = "Serves the translators below it to gateways, over TLS.",
     .options = options,
     .min_children = 1,
