@@ -182,6 +182,8 @@ static const struct wg_class store_class = {
     },
 };
 
+
+
 /* --- graphs --- */
 
 static struct pki pki;
@@ -707,6 +709,30 @@ START_TEST(a_call_at_a_brick_that_vanished_ends_after_the_lease)
 }
 END_TEST
 
+START_TEST(a_brick_that_is_stuck_is_left_until_the_call_has_ended)
+{
+    struct wg_graph *brick = start_brick("", ""), *gw = start_gateway("option stuck-after 300ms\n");
+    struct op o;
+
+    ck_assert_int_eq(one_mkdir(gw, 1, 0), 0);
+    gate(true);
+    start_mkdir(&o, gw, 4, 200);
+    ck_assert(op_wait(&o, 5000));
+    ck_assert_int_eq(o.err, ETIMEDOUT);
+    op_end(&o);
+    start_mkdir(&o, gw, 5, 20000);
+    ck_assert(!op_wait(&o, 1000));
+    ck_assert_uint_eq(atomic_load(&disk.effects[5]), 0);
+    gate(false);
+    ck_assert(op_wait(&o, 20000));
+    ck_assert_int_eq(o.err, 0);
+    op_end(&o);
+    end_graph(gw);
+    end_graph(brick);
+    wait_later();
+}
+END_TEST
+
 /* --- the end --- */
 
 START_TEST(stopping_under_load_ends_every_call)
@@ -984,8 +1010,8 @@ START_TEST(a_brick_that_answers_garbage_only_fails_calls)
     ck_assert_int_eq(wg_listen("127.0.0.1:0", &(struct wg_listener_opts){
         .lane = { .ops = &ops, .user = &h, .name = "bad", .tls = v->tls } }, &l), 0);
     port = wg_listener_port(l);
-    gw = start_gateway("");
-    for (unsigned i = 0; i < 20; i++)
+    gw = start_gateway("option stuck-after 500ms\n");
+    for (unsigned i = 0; i < 8; i++)
         one_mkdir(gw, i, 300);
     end_graph(gw);
     wg_listener_close(l);
@@ -1006,8 +1032,8 @@ int main(int argc, char **argv)
     pki_start(&pki);
     pki_issue(&pki, "brick");
     pki_issue(&pki, "gateway");
-    ck_assert_int_eq(wg_work_start(2), 0);
-    ck_assert_int_eq(wg_class_add(&store_class), 0);
+    if (wg_work_start(2) || wg_class_add(&store_class))
+        abort();
     tcase_set_timeout(tc, 120);
     tcase_add_checked_fixture(tc, reset_disk, NULL);
     tcase_add_test(tc, results_errors_and_credentials_pass);
@@ -1020,6 +1046,7 @@ int main(int argc, char **argv)
     tcase_add_test(tc, a_modifying_fop_given_up_in_a_queue_never_runs);
     tcase_add_test(tc, without_a_brick_calls_wait_then_time_out_then_fail_at_once);
     tcase_add_test(tc, a_call_at_a_brick_that_vanished_ends_after_the_lease);
+    tcase_add_test(tc, a_brick_that_is_stuck_is_left_until_the_call_has_ended);
     tcase_add_test(tc, stopping_under_load_ends_every_call);
     tcase_add_test(tc, dumps_of_both_sides);
     tcase_add_test(tc, a_client_of_another_volume_is_told_so);

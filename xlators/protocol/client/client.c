@@ -22,6 +22,9 @@ static const struct wg_option options[] = {
     { "request-timeout", WG_OPT_TIME, 100, 3600000, "30s", "Deadline of a call that has none.", true },
     { "out-of-service-after", WG_OPT_TIME, 0, 86400000, "60s", "Without a connection for this long, "
       "calls fail at once until there is one; 0: they always wait for their deadline.", true },
+    { "stuck-after", WG_OPT_TIME, 100, 86400000, "60s", "A modifying call whose end the brick does not "
+      "confirm for this long after its deadline is answered with a timeout, and the brick is "
+      "reconnected, which it allows when the call has ended.", false },
     { "ping-interval", WG_OPT_TIME, 100, 3600000, "5s", "A silent lane is pinged this often.", false },
     { "ping-timeout", WG_OPT_TIME, 100, 3600000, "10s", "A lane that does not answer a ping within "
       "this is closed.", false },
@@ -91,6 +94,7 @@ static int client_init(struct wg_xlator *xl)
     c->nlanes = (unsigned)wg_opt_int(xl, "lanes");
     c->timeout_ns = (uint64_t)wg_opt_int(xl, "request-timeout") * 1000000u;
     c->out_ns = (uint64_t)wg_opt_int(xl, "out-of-service-after") * 1000000u;
+    c->stuck_ns = (uint64_t)wg_opt_int(xl, "stuck-after") * 1000000u;
     pthread_mutex_init(&c->lock, NULL);
     pthread_mutex_init(&c->tick_lock, NULL);
     err = wg_inflight_init(&c->table, (uint32_t)wg_opt_int(xl, "outstanding"));

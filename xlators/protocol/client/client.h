@@ -44,6 +44,7 @@ struct wg_client {
     uint8_t id[16];             /* random: names this client to the brick */
     uint8_t volume[16], brick[16];
     uint64_t timeout_ns, out_ns;
+    uint64_t stuck_ns;
     unsigned nlanes;
     struct wg_client_lane lanes[WG_CLIENT_LANES_MAX];
     struct wg_inflight table;

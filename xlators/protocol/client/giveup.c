@@ -4,7 +4,8 @@
  * run any more: its epoch is raised there, and the call waits for the answer to that. If no lane
  * is open, the brick's clock does it: no modifying fop begins there after its expiry, and none
  * runs for longer than the lease; what the next lane's handshake then settles is only what a
- * brick was doing that stood still for all of that time.
+ * brick was doing that stood still for all of that time. A brick that answers, but does not
+ * confirm for long, is treated like one out of reach: its lanes are closed and made anew.
  */
 #include <stdlib.h>
 
@@ -18,9 +19,10 @@ struct scan {
     struct wg_client *c;
     uint64_t now;
     bool reachable;
+    bool stuck;
     uint64_t epoch; /* what those that are given up now wait for */
     uint64_t ends[WG_WIRE_SLOTS_MAX]; /* can be answered now */
-    uint64_t dead[WG_WIRE_SLOTS_MAX]; /* given up, and the brick was out of reach for the lease */
+    uint64_t dead[WG_WIRE_SLOTS_MAX]; /* given up, and the brick is out of reach, or stuck */
     unsigned n, ndead, gaveup;
 };
 
@@ -36,6 +38,9 @@ static void look(struct wg_slot *s, void *arg)
     } else if (!s->gaveup) {
         s->gaveup = scan->epoch;
         scan->gaveup++;
+    } else if (scan->now > s->deadline_ns + scan->c->stuck_ns) {
+        scan->stuck = true;
+        scan->dead[scan->ndead++] = s->id;
     } else if (!scan->reachable && scan->now > s->deadline_ns + atomic_load(&scan->c->lease_ns)) {
         scan->dead[scan->ndead++] = s->id;
     }
@@ -58,6 +63,15 @@ static void end_late(struct wg_client *c, uint64_t id)
     wg_client_end(c, id, ETIMEDOUT);
 }
 
+static void close_all(struct wg_client *c)
+{
+    wg_error("%s: the brick does not finish calls that were given up; connecting anew", c->xl->name);
+    for (unsigned i = 0; i < c->nlanes; i++) {
+        atomic_store(&c->lanes[i].open, 0);
+        wg_lane_reset(c->lanes[i].lane, 0, ETIMEDOUT, "calls are stuck at the brick");
+    }
+}
+
 /*
  * The epoch that is waited for is above the present one; it comes into force after the slots are
  * marked, so that no acknowledgement of it can come before.
@@ -69,6 +83,7 @@ static void end_expired(struct wg_client *c, struct scan *scan)
     scan->c = c;
     scan->n = scan->ndead = scan->gaveup = 0;
     scan->reachable = l != NULL;
+    scan->stuck = false;
     scan->epoch = atomic_load(&c->epoch) + 1;
     wg_inflight_each(&c->table, look, scan);
     if (scan->gaveup) {
@@ -86,6 +101,8 @@ static void end_expired(struct wg_client *c, struct scan *scan)
      * closes again; and one that opened before is seen here.
      */
     atomic_store(&c->settle, atomic_load(&c->epoch));
+    if (scan->stuck)
+        close_all(c);
     for (unsigned i = 0; i < scan->ndead && !wg_client_open_lane(c); i++)
         end_late(c, scan->dead[i]);
 }
