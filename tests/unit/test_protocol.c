@@ -182,8 +182,6 @@ static const struct wg_class store_class = {
     },
 };
 
-
-
 /* --- graphs --- */
 
 static struct pki pki;
