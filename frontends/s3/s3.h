@@ -28,6 +28,7 @@
 
 #include "call.h"
 #include "co.h"
+#include "checksum.h"
 #include "codes.h"
 #include "iobuf.h"
 #include "uri.h"
@@ -59,7 +60,7 @@ enum s3_level { S3_SERVICE, S3_BUCKET, S3_OBJECT };
 enum s3_body_kind {
     S3_BODY_NONE,   /* none expected; one that comes is read, checked and thrown away (1 MiB at most) */
     S3_BODY_SMALL,  /* read whole before the handler starts: r->body_text (op->body_max at most) */
-    S3_BODY_STREAM, /* pulled by the handler with wg_s3_body_next */
+    S3_BODY_STREAM, /* taken by the handler with wg_s3_body_whole or wg_s3_body_store */
 };
 
 struct s3_req;
@@ -104,9 +105,10 @@ struct s3_pair {
     struct wg_str value; /* outer blanks trimmed; NUL follows it */
 };
 
-/* State of the connection's side; server.c's own. */
+/* The rest is private to the front end (conn.h). */
 struct wg_s3_auth; /* auth.h: how the payload is signed */
 struct s3_conn;
+struct s3_error_field;
 struct s3_body;
 struct s3_answer;
 struct wg_s3;
@@ -138,9 +140,10 @@ struct s3_req {
     struct s3_body *body;
     struct s3_answer *answer;
     struct s3_conn *conn;
+    void *start_state;        /* of a START operation */
     int error;                /* result of the handler */
     struct wg_str error_message; /* replaces the row's text; len 0: the row's */
-    struct wg_str error_extra;   /* XML elements added to <Error>, already escaped */
+    struct s3_error_field *error_fields; /* of wg_s3_fail_with */
 };
 
 #define S3_UNKNOWN UINT64_MAX
@@ -156,26 +159,30 @@ const struct wg_str *wg_s3_header_joined(struct s3_req *r, const char *name);
 struct s3_digests {
     uint64_t length;
     uint8_t md5[16];
-    /* The checksum that the client gave or asked for; alg 0 (S3_SUM_NONE): none. See checksum.h. */
-    int sum_alg;
-    uint8_t sum[32];
-    uint8_t sum_len;
+    /* The checksum that the client gave or asked for (checksum.h); S3_SUM_NONE: neither. */
+    enum wg_s3_sum sum_alg;
+    uint8_t sum[S3_SUM_BYTES];
 };
 
 /*
- * co. The next slice of a streamed body, in order: *ret has one segment of at most S3_BODY_BUF
- * bytes and one reference of its buffer, which the caller drops (wg_s3_body_release, from any
- * thread, when its last use is over: that is what lets the client send more). ret->len 0 at the end.
- * The MD5 of the slice has been taken. 0; S3E(IncompleteBody), S3E(RequestTimeout), the decoder's errors,
- * S3E(XAmzContentSHA256Mismatch), S3E(BadDigest); ECANCELED when the client is gone.
+ * A streamed body (S3_BODY_STREAM) reaches its handler in one of two ways:
+ *
+ *     if (wg_s3_body_is_whole(r))
+ *         err = wg_s3_body_whole(co, r, &data, &digests);   all of it, at most S3_BODY_BUF bytes
+ *     else
+ *         err = wg_s3_body_store(co, r, &staged, &digests); written to an inode from offset 0
+ *
+ * Everything that the client promised has been verified when they answer 0: length, signatures,
+ * Content-MD5, checksum. Else S3E(IncompleteBody), S3E(BadDigest), S3E(XAmzContentSHA256Mismatch), the
+ * decoder's or a write's error, ECANCELED when the client is gone; nothing may be published then.
  */
-int wg_s3_body_next(struct wg_co *co, struct s3_req *r, struct wg_data *ret);
-/* Gives a slice's buffer back. Any thread. */
-void wg_s3_body_release(struct s3_req *r, struct wg_iobuf *buf);
-/* co. Whether the whole body is already here in one slice (then wg_s3_body_next does not wait). */
 bool wg_s3_body_is_whole(const struct s3_req *r);
-/* co. After the end (len 0) of wg_s3_body_next, or when wg_s3_body_is_whole and taken. Everything has been verified. */
-const struct s3_digests *wg_s3_body_digests(const struct s3_req *r);
+/* co. data lives as long as the request. */
+int wg_s3_body_whole(struct wg_co *co, struct s3_req *r, struct wg_data *ret,
+                     const struct s3_digests **ret_digests);
+/* co. Several writes are under way at once (WG_UNSTABLE); none when it returns. */
+int wg_s3_body_store(struct wg_co *co, struct s3_req *r, const struct wg_ref *to,
+                     const struct s3_digests **ret_digests);
 
 /* ---- Buckets and fops ---- */
 
@@ -207,6 +214,8 @@ int wg_s3_reply_text(struct s3_req *r, unsigned status, const char *type, struct
 /* The same, freed with free_fn(text) when sent; for what XML writers made. */
 int wg_s3_reply_owned(struct s3_req *r, unsigned status, const char *type, char *text, size_t len,
                    void (*free_fn)(void *));
+/* No body, but the length it would have: for HEAD, and for 304 to a GET. */
+int wg_s3_reply_length(struct s3_req *r, unsigned status, uint64_t length);
 /* Buffers; data's references are taken over from its call by keeping keep (may be NULL) alive. */
 int wg_s3_reply_data(struct s3_req *r, unsigned status, const struct wg_data *data, struct wg_call *keep);
 
