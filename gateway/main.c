@@ -10,7 +10,9 @@
 #include "settings.h"
 
 const struct wg_command *const wg_commands[] = {
+    &wg_cmd_gateway,
     &wg_cmd_brick,
+    &wg_cmd_serve,
     &wg_cmd_status,
     &wg_cmd_statedump,
     &wg_cmd_log,

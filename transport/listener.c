@@ -381,4 +381,5 @@ void listener_dump(struct wg_dump *d)
         wg_dump_end(d);
     }
     pthread_mutex_unlock(&all_lock);
+    wg_dump_end(d);
 }
