@@ -69,7 +69,7 @@ static int write_settings(FILE *f, const struct serve *v)
     setting(f, "certificate", wg_arg(a, "certificate"), "");
     setting(f, "key", wg_arg(a, "key"), "");
     setting(f, "region", wg_arg(a, "region"), "");
-    fputs("};\n", f);
+    fprintf(f, "    enabled = %s;\n};\n", wg_arg_given(a, "no-s3") ? "false" : "true");
     return err;
 }
 
@@ -168,6 +168,7 @@ static const struct wg_cmd_option options[] = {
     { "nfs-port", "PORT", "2049", "TCP port of NFS; 0 takes any." },
     { "mount-port", "PORT", "20048", "TCP port of MOUNT; 0: the port of NFS." },
     { "rpcbind", NULL, NULL, "Register with the host's rpcbind." },
+    { "no-s3", NULL, NULL, "NFS only." },
     { "s3-port", "PORT", "9000", "Port of http; 0: none." },
     { "s3-tls-port", "PORT", "0", "Port of https; 0: none." },
     { "certificate", "FILE", NULL, "Certificate of https (PEM)." },
