@@ -201,4 +201,31 @@ static inline char *brick_path(struct brick *b, const char *name)
     return path;
 }
 
+/* Every test of a file: TESTS(name, X(one) X(two)) after the tests, X being TEST_ROW. */
+#define TEST_ROW(name) tcase_add_test(t, name);
+#define TESTS(suite, rows)                            \
+    int main(void)                                    \
+    {                                                 \
+        Suite *s = suite_create(suite);               \
+        TCase *t = tcase_create(suite);               \
+        SRunner *r;                                   \
+        int failed;                                   \
+                                                      \
+        tcase_set_timeout(t, 120);                    \
+        rows                                          \
+        suite_add_tcase(s, t);                        \
+        r = srunner_create(s);                        \
+        srunner_run_all(r, CK_NORMAL);                \
+        failed = srunner_ntests_failed(r);            \
+        srunner_free(r);                              \
+        return failed != 0;                           \
+    }
+
+/* For tests that only root can do. */
+#define NEEDS_ROOT(name)                                                 \
+    if (geteuid() != 0) {                                                \
+        printf("skipped " name ": needs root\n");                        \
+        return;                                                          \
+    }
+
 #endif
