@@ -349,7 +349,7 @@ static int open_root(struct posix *px)
 static int open_private(struct posix *px, bool init)
 {
     if (init && mkdirat(px->root_fd, PX_PRIVATE, 0700) != 0 && errno != EEXIST) {
-        wg_error("%s: %s", root_name(px), strerror(errno));
+        wg_error("%s: can't make " PX_PRIVATE " there: %s", root_name(px), strerror(errno));
         return errno;
     }
     px->private_fd = openat(px->root_fd, PX_PRIVATE,

@@ -336,26 +336,42 @@ static int by_sum(const void *a, const void *b)
     return strcmp(x->name, y->name);
 }
 
-/* Sends the n entries of one bucket after the one of order `past`; the last leads out of the bucket. */
+static uint32_t order_of(const struct entry *e)
+{
+    return 1 + e->sum % ORDER_MAX;
+}
+
+/*
+ * Sends the n entries of one bucket after the one of order `past`; the last leads out of the bucket.
+ * Entries of equal checksum get orders that follow each other; since those move when one of them
+ * is removed, a page does not end between them.
+ */
 static void send_bucket(struct reading *r, struct entry *e, uint32_t n, uint64_t bucket, uint32_t past)
 {
     uint64_t after = e[n - 1].after;
+    struct reading mark = *r;
     uint32_t order = 0;
 
     qsort(e, n, sizeof *e, by_sum);
     for (uint32_t i = 0; i < n && !r->full; i++) {
-        uint32_t want = 1 + e[i].sum % ORDER_MAX;
-
-        order = want > order ? want : order < ORDER_MAX ? order + 1 : order;
+        if (i == 0 || order_of(&e[i]) != order_of(&e[i - 1]))
+            mark = *r;
+        order = order_of(&e[i]) > order ? order_of(&e[i]) : order < ORDER_MAX ? order + 1 : order;
         if (order <= past)
             continue;
-        if (i + 1 == n)
+        if (i + 1 == n && bucket_of(r->px, after) != bucket) /* the end's position is in its bucket */
             send_entry(r, &e[i], cookie_after(r->px, after, 0));
         else
             send_entry(r, &e[i], CUT | bucket << ORDER_BITS | order);
     }
-    if (r->full)
-        r->resumable = false; /* the stream is past what was not sent */
+    if (!r->full)
+        return;
+    if (mark.sent > 0) { /* back to before those of equal checksum */
+        r->list = mark.list;
+        r->cookie = mark.cookie;
+        r->sent = mark.sent;
+    }
+    r->resumable = false; /* the stream is past what was not sent */
 }
 
 /* Collects what has its own position in bucket, beginning with the next entry. */
