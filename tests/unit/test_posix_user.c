@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* storage/posix without privileges: one uid, user.wg, no handles. Root becomes nobody for it. */
+#include <grp.h>
+#include <sys/xattr.h>
+
+#include "brick.h"
+
+static void be_nobody(void)
+{
+    if (geteuid() != 0)
+        return;
+    OK(setgroups(0, NULL));
+    OK(setgid(65534));
+    OK(setuid(65534));
+}
+
+START_TEST(an_unprivileged_brick_says_so)
+{
+    struct brick b;
+
+    be_nobody();
+    brick_start(&b);
+    ck_assert(!brick_px(&b)->handles && !brick_px(&b)->switches);
+    ck_assert_str_eq(brick_px(&b)->rec_name, "user.wg");
+    brick_end(&b);
+}
+END_TEST
+
+START_TEST(files_live_and_are_found_again)
+{
+    struct brick b;
+    struct wg_ref d, f;
+
+    be_nobody();
+    brick_start(&b);
+    be(&b, 1000, 1000); /* whoever asks, it is done as the brick */
+    d = mkdir_(&b, brick_root(), "d", 0755);
+    f = mkfile(&b, d, "f", 0644);
+    ck_assert_uint_eq(OUT_(&b, create)->attr.uid, geteuid());
+    ck_assert_uint_eq(f.hint_len, 0);
+    OK(put_text(&b, f, 0, "content", WG_UNSTABLE));
+    OK(FOP_(&b, commit, .at = f));
+    OK(FOP_(&b, rename, .from = at(d, "f"), .to = at(d, "g"), .moved = f.gfid));
+    ck_assert_str_eq(get_text(&b, f), "content");
+    brick_restart(&b);
+    ck_assert(wg_gfid_eq(lookup(&b, brick_root(), "d").gfid, d.gfid));
+    ck_assert(wg_gfid_eq(lookup(&b, d, "g").gfid, f.gfid));
+    ck_assert_str_eq(get_text(&b, f), "content");
+    OK(FOP_(&b, unlink, .at = at(d, "g"), .expect = f.gfid));
+    ERR(FOP_(&b, getattr, .at = f), ESTALE);
+    brick_end(&b);
+}
+END_TEST
+
+START_TEST(modes_do_not_stand_in_the_way)
+{
+    static const uint32_t modes[] = { 0444, 0200, 0000, 0111 };
+    struct brick b;
+    char name[8];
+
+    be_nobody();
+    brick_start(&b);
+    for (unsigned i = 0; i < 4; i++) {
+        struct wg_ref f;
+
+        snprintf(name, sizeof name, "f%u", i);
+        f = mkfile(&b, brick_root(), name, modes[i]);
+        OK(put_text(&b, f, 0, "git", WG_UNSTABLE));
+        ck_assert_uint_eq(OUT_(&b, write)->wcc.post.mode, modes[i]);
+        ck_assert_str_eq(get_text(&b, f), "git");
+        brick_restart(&b);
+        ck_assert(wg_gfid_eq(lookup(&b, brick_root(), name).gfid, f.gfid));
+        ck_assert_uint_eq(OUT_(&b, lookup)->attr.mode, modes[i]);
+        OK(put_text(&b, f, 3, "!", WG_FILE_SYNC));
+        OK(FOP_(&b, setattr, .at = f, .attrs = { .valid = WG_SET_SIZE, .size = 1 }));
+        ck_assert_uint_eq(OUT_(&b, setattr)->wcc.post.mode, modes[i]);
+    }
+    OK(FOP_(&b, readdir, .at = brick_root(), .size = 65536, .plus = true));
+    ck_assert_uint_eq(OUT_(&b, readdir)->entries.count, 6);
+    brick_end(&b);
+}
+END_TEST
+
+START_TEST(what_holds_no_xattr_keeps_its_derived_gfid)
+{
+    struct brick b;
+    struct wg_ref s, p;
+    wg_gfid asked = wg_gfid_new();
+
+    be_nobody();
+    brick_start(&b);
+    OK(FOP_(&b, symlink, .at = at(brick_root(), "s"), .gfid = asked, .target = WG_STR("to")));
+    s = OUT_(&b, symlink)->ref;
+    OK(FOP_(&b, mknod, .at = at(brick_root(), "p"), .gfid = wg_gfid_new(), .type = WG_FIFO));
+    p = OUT_(&b, mknod)->ref;
+    ck_assert(!wg_gfid_eq(s.gfid, p.gfid));
+    ERR(FOP_(&b, symlink, .at = at(brick_root(), "s"), .gfid = wg_gfid_new(), .target = WG_STR("to")), EEXIST);
+    b.replay = true;
+    OK(FOP_(&b, symlink, .at = at(brick_root(), "s"), .gfid = asked, .target = WG_STR("to")));
+    ERR(FOP_(&b, symlink, .at = at(brick_root(), "s"), .gfid = asked, .target = WG_STR("other")), EEXIST);
+    b.replay = false;
+    brick_restart(&b);
+    ck_assert(wg_gfid_eq(lookup(&b, brick_root(), "s").gfid, s.gfid));
+    ck_assert(wg_gfid_eq(lookup(&b, brick_root(), "p").gfid, p.gfid));
+    OK(FOP_(&b, readlink, .at = s));
+    OK(FOP_(&b, setattr, .at = s, .attrs = { .valid = WG_SET_MTIME, .mtime = { 77, 0 } }));
+    ck_assert_int_eq(OUT_(&b, setattr)->wcc.post.mtime.sec, 77);
+    brick_end(&b);
+}
+END_TEST
+
+START_TEST(the_modes_of_bricks_do_not_mix)
+{
+    struct brick b;
+
+    NEEDS_ROOT("the_modes_of_bricks_do_not_mix");
+    brick_start(&b);
+    brick_stop(&b);
+    OK(chown(b.dir, 65534, 65534));
+    OK(chown(brick_path(&b, ".windgate"), 65534, 65534));
+    OK(chown(brick_path(&b, ".windgate/format"), 65534, 65534));
+    OK(chown(brick_path(&b, ".windgate/lock"), 65534, 65534));
+    be_nobody();
+    ERR(brick_try(&b, ""), EPERM);
+    brick_end(&b);
+}
+END_TEST
+
+TESTS("posix unprivileged",
+      TEST_ROW(an_unprivileged_brick_says_so)
+      TEST_ROW(files_live_and_are_found_again)
+      TEST_ROW(modes_do_not_stand_in_the_way)
+      TEST_ROW(what_holds_no_xattr_keeps_its_derived_gfid)
+      TEST_ROW(the_modes_of_bricks_do_not_mix))
