@@ -294,8 +294,8 @@ static void enter(struct wg_frame *f, struct wg_xlator *xl)
     run(f, step_handle, queued_handle);
 }
 
-void wg_start(struct wg_call *call, struct wg_xlator *top, unsigned op, const void *in,
-              void (*finish)(struct wg_call *))
+void wg_start_(struct wg_call *call, struct wg_xlator *top, unsigned op, const void *in,
+               void (*finish)(struct wg_call *), const char *from, const char *to)
 {
     struct wg_frame *f = frame_new(call, NULL, op, in);
 
@@ -309,6 +309,8 @@ void wg_start(struct wg_call *call, struct wg_xlator *top, unsigned op, const vo
     }
     call->root = f;
     call->finish = finish;
+    f->wind_from = from;
+    f->unwind_to = to;
     wg_call_ref(call);
     enter(f, top);
 }
@@ -332,7 +334,7 @@ void wg_wind_(struct wg_frame *f, struct wg_xlator *xl, unsigned op, const void 
     }
     c->done = done;
     c->wind_from = from;
-    c->wind_to = to;
+    c->unwind_to = to;
     enter(c, xl);
 }
 
@@ -352,7 +354,7 @@ void wg_wind_many_(struct wg_frame *f, struct wg_xlator *const *xls, unsigned n,
         c->index = (uint16_t)made;
         c->done = done;
         c->wind_from = from;
-        c->wind_to = to;
+        c->unwind_to = to;
         fan->children[made] = c;
     }
     if (n == 0 || made < n) {
@@ -374,7 +376,7 @@ void wg_wind_many_(struct wg_frame *f, struct wg_xlator *const *xls, unsigned n,
 
 void wg_pass_(struct wg_frame *f, struct wg_xlator *xl, const char *from)
 {
-    f->wind_to = from;
+    f->wind_from = from; /* the layer that passed it on is who wound it, for a reader of a dump */
     enter(f, xl);
 }
 
@@ -429,7 +431,6 @@ void wg_unwind_(struct wg_frame *f, int err, const char *from)
     /* err and out are written before complete is set: fan_return reads them after it. */
     f->err = err;
     f->unwind_from = from;
-    f->unwind_to = f->wind_to;
     if (atomic_exchange_explicit(&f->complete, true, memory_order_acq_rel)) {
         wg_error("%s unwound %s twice; the second result is dropped", from, wg_op_name(f->op));
         assert(!"a frame was unwound twice");

@@ -52,7 +52,7 @@ struct wg_frame {
     struct wg_frame *only;   /* children of a plain wind */
     struct wg_work work;     /* the core's: a step that ran too deep is queued here */
     uint64_t begin_ns;       /* CLOCK_MONOTONIC when entered (4 ms steps unless timing is on) */
-    const char *wind_from, *wind_to, *unwind_from, *unwind_to; /* function names, for dumps */
+    const char *wind_from, *unwind_from, *unwind_to; /* function names, for dumps */
     struct wg_frame *next;   /* the call's list of frames, newest first */
 };
 
@@ -94,8 +94,10 @@ void wg_call_unref(struct wg_call *call);
  * runs once, on any thread, maybe before this returns; the result is call->root->err and
  * wg_result(call, op). One fop at a time per call.
  */
-void wg_start(struct wg_call *call, struct wg_xlator *top, unsigned op, const void *in,
-              void (*finish)(struct wg_call *));
+#define wg_start(call, top, op, in, finish) \
+    wg_start_((call), (top), (op), (in), (finish), __func__, #finish)
+void wg_start_(struct wg_call *call, struct wg_xlator *top, unsigned op, const void *in,
+               void (*finish)(struct wg_call *), const char *from, const char *to);
 
 /* Typed access; they assert that f carries that fop. */
 #define wg_in(f, name) ((const struct wg_##name##_in *)wg_in_checked((f), WG_OP_##name))

@@ -140,10 +140,10 @@ static void dump_frame(struct wg_dump *d, const struct wg_frame *f, uint64_t now
     wg_dump_u64(d, "complete", complete);
     wg_dump_str(d, "parent", f->parent && f->parent->this ? f->parent->this->name : "");
     wg_dump_str(d, "wind_from", f->wind_from);
-    wg_dump_str(d, "wind_to", f->wind_to);
+    wg_dump_fmt(d, "wind_to", "%s->%s", xl ? xl->class->type : "", wg_op_name(f->op));
+    wg_dump_str(d, "unwind_to", f->unwind_to);
     if (complete) {
         wg_dump_str(d, "unwind_from", f->unwind_from);
-        wg_dump_str(d, "unwind_to", f->unwind_to);
         wg_dump_str(d, "result", wg_error_name(f->err));
     } else if (f->begin_ns) {
         wg_dump_u64(d, "age_us", now > f->begin_ns ? (now - f->begin_ns) / 1000 : 0);
