@@ -9,6 +9,7 @@
 struct evp_md_ctx_st;
 struct s3_pair;
 
+/* Numbers are on disk (meta.h): never reused. */
 enum wg_s3_sum {
     S3_SUM_NONE,
     S3_SUM_CRC32,

@@ -27,14 +27,10 @@ enum wg_s3_tag {
     S3_META_SUM = 9,       /* enum wg_s3_sum, enum wg_s3_sum_type, number of parts (4), value */
     S3_META_PARTS = 10,    /* sizes of a multipart object's parts: runs of count (4), size (8); of as many as fit */
     S3_META_REDIRECT = 11, /* x-amz-website-redirect-location */
+    S3_META_UPLOAD = 12,   /* the upload that made it: a repeated Complete knows that it was done */
     /* Of uploads under way (space WG_SPACE_UPLOADS). */
     S3_META_KEY = 32,
-    S3_META_OWNER = 33,     /* the user's name */
     S3_META_SUM_WANTED = 34, /* enum wg_s3_sum, enum wg_s3_sum_type */
-    S3_META_STARTED = 35,   /* seconds, 8 bytes */
-    S3_META_COMPLETED = 36, /* ETag text of the object made: a repeated Complete answers the same */
-    S3_META_MD5 = 37,       /* of a part: its MD5, kept beside its ETag */
-    /* Stored numbers of sums, as those of enum wg_s3_sum, are on disk too. */
 };
 
 enum wg_s3_sum_type { S3_SUM_FULL_OBJECT = 1, S3_SUM_COMPOSITE = 2 };

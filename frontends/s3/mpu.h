@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Multipart uploads. An upload lives beside its bucket's tree, in space WG_SPACE_UPLOADS: the record
+ * "<uploadid>/upload", whose meta holds the key and what the object is to get, and a file
+ * "<uploadid>/part.00001" for each part, with ETag and checksum. No other state: any gateway serves
+ * any part. The record's owner is the upload's.
+ */
+#ifndef WG_S3_MPU_H
+#define WG_S3_MPU_H
+
+#include "handlers.h"
+
+#define S3_PARTS_MAX 10000
+#define S3_PART_MIN (5ull << 20) /* of all parts but the last (AWS limit) */
+#define S3_UPLOAD_ID 32          /* hex digits */
+#define S3_UPLOAD_KEY 48         /* room for a key in the space of uploads, NUL included */
+
+struct s3_upload {
+    struct wg_ref bucket;
+    char id[S3_UPLOAD_ID + 1];
+    struct wg_str meta; /* the record's; arena */
+    uint32_t uid;
+    int64_t started;
+    enum wg_s3_sum alg; /* NONE: none asked for */
+    enum wg_s3_sum_type type;
+};
+
+/*
+ * co. The upload that the request names by uploadId: 0, S3E(NoSuchUpload) (also when its key is
+ * another), S3E(NoSuchBucket), EACCES for somebody else's.
+ */
+int s3_open_upload(struct wg_co *co, struct s3_req *r, struct s3_upload *ret);
+/* co. Whether it still exists: after a part was stored, since an abort may have been faster. */
+int s3_upload_exists(struct wg_co *co, struct s3_req *r, const struct s3_upload *u);
+/* Keys in the space of uploads; to is of S3_UPLOAD_KEY bytes. */
+struct wg_str s3_upload_record(const char *id, char *to);
+struct wg_str s3_upload_part(const char *id, uint32_t number, char *to);
+/* What a record's meta says of checksums. */
+void s3_upload_sums(struct wg_str meta, enum wg_s3_sum *ret_alg, enum wg_s3_sum_type *ret_type);
+const char *s3_sum_type_name(enum wg_s3_sum_type type);
+
+struct s3_part {
+    uint32_t number;
+    uint64_t size;
+    struct wg_ref ref;
+    struct wg_etag etag;
+    struct wg_time mtime;
+    enum wg_s3_sum alg;
+    uint8_t sum[S3_SUM_BYTES];
+};
+
+struct s3_parts {
+    unsigned n, room;
+    struct s3_part *part; /* in order of number; arena */
+    bool truncated;
+};
+
+/* co. At most max parts with numbers above after. */
+int s3_list_parts(struct wg_co *co, struct s3_req *r, const struct s3_upload *u, uint32_t after, uint32_t max,
+                  struct s3_parts *ret);
+/* co. Removes parts and record; a part that comes meanwhile sees that, and removes itself. */
+int s3_drop_upload(struct wg_co *co, struct s3_req *r, const struct wg_ref *bucket, const char *id);
+/* co. All uploads of a bucket that is about to be removed. */
+int s3_drop_uploads(struct wg_co *co, struct s3_req *r, const struct wg_ref *bucket);
+/* co. The ids of a bucket's uploads, each as one row "<id>/": calls each for every one. */
+int s3_each_upload(struct wg_co *co, struct s3_req *r, const struct wg_ref *bucket,
+                   int (*each)(void *arg, const char *id), void *arg);
+
+#endif
