@@ -30,6 +30,8 @@ static const struct wg_option options[] = {
       "this is closed.", false },
     { "connect-timeout", WG_OPT_TIME, 100, 3600000, "5s", "For a connection, and again for its TLS.",
       false },
+    { "reconnect-delay", WG_OPT_TIME, 1, 3600000, "5s", "The longest wait between attempts to connect; it "
+      "starts with a fiftieth and doubles.", false },
     WG_PROTOCOL_OPTIONS,
     { 0 },
 };
@@ -60,8 +62,8 @@ static void client_fini(struct wg_xlator *xl)
     if (!c)
         return;
     for (unsigned i = 0; i < c->nlanes; i++)
-        if (c->lanes[i].lane)
-            wg_lane_unref(c->lanes[i].lane);
+        if (c->lanes[i].held)
+            wg_lane_unref(c->lanes[i].held);
     wg_inflight_fini(&c->table);
     if (c->tls)
         wg_tls_unref(c->tls);
@@ -125,6 +127,8 @@ static int connect_lanes(struct wg_client *c, char **addrs, unsigned n)
         .handshake_ms = (uint32_t)wg_opt_int(xl, "connect-timeout"),
         .ping_ms = (uint32_t)wg_opt_int(xl, "ping-interval"),
         .ping_timeout_ms = (uint32_t)wg_opt_int(xl, "ping-timeout"),
+        .backoff_min_ms = (uint32_t)wg_opt_int(xl, "reconnect-delay") / 50 + 1,
+        .backoff_max_ms = (uint32_t)wg_opt_int(xl, "reconnect-delay"),
         .queue_max = WG_CLIENT_QUEUE_MAX,
     };
 
@@ -133,13 +137,13 @@ static int connect_lanes(struct wg_client *c, char **addrs, unsigned n)
         int err;
 
         o.user = l;
-        err = wg_lane_connect(addrs[i % n], &o, &l->lane);
+        err = wg_lane_connect(addrs[i % n], &o, &l->held);
         if (err) {
             wg_error("%s: remote \"%s\": %s", xl->name, addrs[i % n], wg_error_name(err));
             return err;
         }
         /* A sender that is late may still look at a lane that is closed: it stays until fini. */
-        wg_lane_ref(l->lane);
+        wg_lane_ref(l->held);
         l->connected = true;
     }
     return 0;
@@ -149,7 +153,7 @@ static void close_lanes(struct wg_client *c)
 {
     for (unsigned i = 0; i < c->nlanes; i++) {
         if (c->lanes[i].connected)
-            wg_lane_close(c->lanes[i].lane);
+            wg_lane_close(c->lanes[i].held);
         c->lanes[i].connected = false;
     }
     if (c->poller)
@@ -248,9 +252,9 @@ static void dump_lane(struct wg_client_lane *l, struct wg_dump *d)
     wg_dump_u64(d, "inflight", atomic_load(&l->inflight));
     wg_dump_i64(d, "cost_bytes", atomic_load(&l->cost));
     wg_dump_u64(d, "brick_instance", atomic_load(&l->instance));
-    if (l->lane) {
+    if (l->held) {
         wg_dump_object(d, "transport");
-        wg_lane_dump(l->lane, d);
+        wg_lane_dump(l->held, d);
         wg_dump_end(d);
     }
     wg_dump_end(d);

@@ -24,7 +24,8 @@
 
 struct wg_client_lane {
     struct wg_client *client;
-    struct wg_lane *lane;
+    struct wg_lane *lane;       /* set when it first comes up, by its reader */
+    struct wg_lane *held;       /* the same, with references for stop (connected) and fini */
     bool connected;             /* until stop */
     unsigned index;
     _Atomic uint64_t open;      /* the connection, once the brick said WELCOME; 0: not open */

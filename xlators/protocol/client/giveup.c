@@ -68,7 +68,7 @@ static void close_all(struct wg_client *c)
     wg_error("%s: the brick does not finish calls that were given up; connecting anew", c->xl->name);
     for (unsigned i = 0; i < c->nlanes; i++) {
         atomic_store(&c->lanes[i].open, 0);
-        wg_lane_reset(c->lanes[i].lane, 0, ETIMEDOUT, "calls are stuck at the brick");
+        wg_lane_reset(c->lanes[i].held, 0, ETIMEDOUT, "calls are stuck at the brick");
     }
 }
 

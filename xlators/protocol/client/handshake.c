@@ -42,6 +42,9 @@ static void lane_up(struct wg_lane *lane, uint64_t conn)
 {
     struct wg_client_lane *l = wg_lane_user(lane);
 
+    /* Others read it once the lane is open. */
+    if (!l->lane)
+        l->lane = lane;
     say_hello(l, lane, conn);
 }
 
