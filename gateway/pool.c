@@ -60,7 +60,7 @@ static void give_back(struct wg_pool *p, struct cache *c, unsigned n)
         c->count--;
         if (p->count < p->keep) {
             push(&p->stack, obj);
-            p->count++;
+            __atomic_store_n(&p->count, p->count + 1, __ATOMIC_RELAXED);
         } else {
             push(&excess, obj);
         }
@@ -104,10 +104,12 @@ void *wg_pool_get(struct wg_pool *p)
     if (POOLING) {
         struct cache *c = my_cache(p);
 
-        if (!c->head && p->count > 0) {
+        if (!c->head && __atomic_load_n(&p->count, __ATOMIC_RELAXED) > 0) {
             lock(p);
-            for (unsigned i = 0; i < p->batch && p->stack; i++, p->count--, c->count++)
+            for (unsigned i = 0; i < p->batch && p->stack; i++, c->count++) {
                 push(&c->head, pop(&p->stack));
+                __atomic_store_n(&p->count, p->count - 1, __ATOMIC_RELAXED);
+            }
             unlock(p);
         }
         if (c->head) {

@@ -174,6 +174,7 @@ int wg_lane_send(struct wg_lane *l, const struct wg_msg *m)
     };
     bool gather = poller_corks(l);
     struct out *o;
+    uint64_t wire;
     int err = msg_check(l, m);
 
     if (err)
@@ -195,6 +196,8 @@ int wg_lane_send(struct wg_lane *l, const struct wg_msg *m)
     pthread_mutex_lock(&l->qlock);
     if (!err && !sendable(l, m->conn))
         err = ENOTCONN;
+    /* Once queued it is the lane's: another thread may have sent and freed it. */
+    wire = o->wire;
     if (!err)
         enqueue(l, o, gather);
     pthread_mutex_unlock(&l->qlock);
@@ -205,7 +208,7 @@ int wg_lane_send(struct wg_lane *l, const struct wg_msg *m)
     }
     if (!gather)
         lane_pump(l);
-    else if (cork_full(l, o->wire) || !poller_corks(l)) /* the role may just have been taken */
+    else if (cork_full(l, wire) || !poller_corks(l)) /* the role may just have been taken */
         lane_uncork(l);
     return 0;
 }
