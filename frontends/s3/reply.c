@@ -51,7 +51,14 @@ void wg_s3_set(struct s3_req *r, const char *name, const char *fmt, ...)
 
 void wg_s3_set_str(struct s3_req *r, const char *name, struct wg_str value)
 {
-    add_header(r, name, wg_memdup(&r->call->arena, value.len ? value.s : "", value.len));
+    /* The library takes neither an empty value nor a tab; a blank says the same to every client. */
+    char *text = value.len ? wg_memdup(&r->call->arena, value.s, value.len)
+                           : wg_memdup(&r->call->arena, " ", 1);
+
+    for (char *c = text; c && *c; c++)
+        if ((unsigned char)*c < ' ' || *c == 127)
+            *c = ' ';
+    add_header(r, name, text);
 }
 
 void wg_s3_set_etag(struct s3_req *r, const struct wg_etag *etag)

@@ -13,6 +13,27 @@ static const struct s3_op ops[] = {
 #include "s3ops.def"
 };
 
+/*
+ * Parameters that make a request another operation. A row without a query must not take one of
+ * them: DELETE ?tagging deletes tags, not the object.
+ */
+static const char *const sub_resources[] = {
+    "accelerate", "acl", "analytics", "append", "attributes", "cors", "delete", "encryption",
+    "intelligent-tiering", "inventory", "legal-hold", "lifecycle", "location", "logging",
+    "metadataConfiguration", "metadataTable", "metrics", "notification", "object-lock",
+    "ownershipControls", "policy", "policyStatus", "publicAccessBlock", "renameObject", "replication",
+    "requestPayment", "restore", "retention", "select", "session", "tagging", "torrent", "uploadId",
+    "uploads", "versioning", "versions", "website",
+};
+
+static bool is_other_operation(const struct s3_req *r)
+{
+    for (size_t i = 0; i < sizeof sub_resources / sizeof *sub_resources; i++)
+        if (wg_s3_param(&r->uri, sub_resources[i]))
+            return true;
+    return false;
+}
+
 /* One condition of a row's query: "uploadId", or "list-type=2". */
 static bool has_param(const struct s3_req *r, const char *cond, size_t len)
 {
@@ -40,6 +61,7 @@ static bool has_params(const struct s3_req *r, const char *query)
 
 const struct s3_op *wg_s3_route(const struct s3_req *r)
 {
+    static const struct s3_op unknown = { .name = "-" }; /* answered NotImplemented */
     enum s3_level level = r->uri.key.len ? S3_OBJECT : r->uri.bucket.len ? S3_BUCKET : S3_SERVICE;
 
     for (size_t i = 0; i < sizeof ops / sizeof *ops; i++) {
@@ -47,7 +69,7 @@ const struct s3_op *wg_s3_route(const struct s3_req *r)
 
         if (op->method == r->method && op->level == level && has_params(r, op->query) &&
             (!op->header || wg_s3_header(r, op->header)))
-            return op;
+            return op->query || !is_other_operation(r) ? op : &unknown;
     }
-    return NULL;
+    return is_other_operation(r) ? &unknown : NULL;
 }
