@@ -55,6 +55,7 @@ struct s3_conn {
     bool expects;  /* Expect: 100-continue */
     unsigned status; /* sent */
     atomic_uint_fast64_t wire_in, sent; /* bytes of bodies */
+    uint64_t seen_in;       /* wire_in at the last tick of the clock */
     uint64_t phase_ns;      /* when this phase began */
     uint64_t asleep_ns;     /* how long of it we held the connection, not the client */
     uint64_t slept_at_ns;

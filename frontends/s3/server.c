@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Start, reload and stop of the front end; its clock; its section of the dump. */
-#include <gnutls/gnutls.h>
 #include <netdb.h>
-#include <netinet/tcp.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -175,7 +174,22 @@ static bool too_slow(const struct wg_s3 *s3, uint64_t bytes, uint64_t ns)
     return ns > RATE_AFTER_NS && bytes / (ns / SEC) < s3->min_rate;
 }
 
-static bool overdue(const struct wg_s3 *s3, struct s3_req *r, uint64_t now)
+/*
+ * A client that closes just after a piece of its body: the library's edge-triggered wait can miss
+ * the end that came with the data, and would hold its buffers until the idle timeout.
+ */
+static bool hung_up(struct s3_req *r, int fd)
+{
+    struct s3_conn *c = r->conn;
+    struct pollfd p = { .fd = fd, .events = POLLRDHUP };
+    uint64_t in = atomic_load(&c->wire_in);
+    bool still = in == c->seen_in;
+
+    c->seen_in = in;
+    return still && poll(&p, 1, 0) > 0 && (p.revents & (POLLRDHUP | POLLHUP | POLLERR));
+}
+
+static bool overdue(const struct wg_s3 *s3, struct s3_req *r, uint64_t now, int fd)
 {
     struct s3_conn *c = r->conn;
     bool late = false;
@@ -187,7 +201,7 @@ static bool overdue(const struct wg_s3 *s3, struct s3_req *r, uint64_t now)
     else if (c->phase == S3_PHASE_NEW)
         late = age > s3->request_s * SEC;
     else if (c->phase == S3_PHASE_BODY)
-        late = too_slow(s3, atomic_load(&c->wire_in), age);
+        late = too_slow(s3, atomic_load(&c->wire_in), age) || hung_up(r, fd);
     else if (c->phase == S3_PHASE_SENT)
         late = too_slow(s3, atomic_load(&c->sent), age);
     pthread_mutex_unlock(&c->lock);
@@ -201,7 +215,7 @@ static void check_sock(const struct wg_s3 *s3, struct s3_sock *s, uint64_t now)
 
     pthread_mutex_lock(&s->lock);
     if (s->req)
-        cut = overdue(s3, s->req, now);
+        cut = overdue(s3, s->req, now, s->fd);
     else
         cut = now > s->since_ns && now - s->since_ns > 2 * s3->idle_s * SEC;
     pthread_mutex_unlock(&s->lock);
