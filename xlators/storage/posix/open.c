@@ -232,6 +232,8 @@ void wg_px_keep_open(struct posix *px, const struct wg_cred *cred, struct px_ino
     struct px_open o = { .fd = fd };
     struct statx st;
 
+    if (atomic_load(&px->slots_open) > px->slots_max)
+        wg_px_table_relieve(px);
     if (wg_px_stat(fd, &st) == 0)
         o.slot = slot_put(px, ino, px->switches ? wg_px_who(cred) : 1, access, fd, &st);
     wg_px_close(px, ino, &o);
