@@ -115,4 +115,54 @@ START_TEST(the_store_and_the_disk_agree_after_a_race)
 }
 END_TEST
 
-TESTS("posix race", TEST_ROW(the_store_and_the_disk_agree_after_a_race))
+static _Atomic uint32_t landed; /* renames and creations that have been answered */
+
+static void *make_names(void *arg)
+{
+    struct brick b = { .graph = graph };
+    char name[24];
+
+    for (int i = 0; i < 400; i++) {
+        snprintf(name, sizeof name, "x%d", i);
+        mkfile(&b, dirs[0], name, 0666);
+        landed++;
+    }
+    (void)arg;
+    if (b.call)
+        wg_call_unref(b.call);
+    return NULL;
+}
+
+/* A client that finds its cached attributes as "before" keeps its cache: then nothing of others may hide. */
+START_TEST(wcc_never_hides_the_changes_of_others)
+{
+    struct wg_time cached = { 0 };
+    struct brick b;
+    char name[24];
+    pthread_t t;
+
+    brick_start(&b);
+    graph = b.graph;
+    dirs[0] = mkdir_(&b, brick_root(), "a", 0777);
+    OK(pthread_create(&t, NULL, make_names, NULL));
+    for (int i = 0; i < 400; i++) {
+        uint32_t before = landed;
+        const struct wg_wcc *w;
+
+        snprintf(name, sizeof name, "y%d", i);
+        mkfile(&b, dirs[0], name, 0666);
+        w = &OUT_(&b, create)->parent;
+        /* at most one of the other's was under way when we read the counter before, and after */
+        if (w->pre_valid && w->pre_ctime.sec == cached.sec && w->pre_ctime.nsec == cached.nsec)
+            ck_assert_uint_le(landed - before, 2);
+        cached = w->post.ctime;
+    }
+    pthread_join(t, NULL);
+    mkfile(&b, dirs[0], "alone", 0666);
+    ck_assert(OUT_(&b, create)->parent.pre_valid);
+    brick_end(&b);
+}
+END_TEST
+
+TESTS("posix race",
+      TEST_ROW(wcc_never_hides_the_changes_of_others) TEST_ROW(the_store_and_the_disk_agree_after_a_race))

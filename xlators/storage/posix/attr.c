@@ -207,6 +207,7 @@ void wg_posix_setattr(struct wg_frame *f)
     const struct wg_setattr_in *in = wg_in(f, setattr);
     struct wg_setattr_out *out = wg_new_out(f, setattr);
     struct posix *px = wg_px(f);
+    struct px_alone alone;
     struct px_inode *ino;
     int err;
 
@@ -218,9 +219,10 @@ void wg_posix_setattr(struct wg_frame *f)
     if (err)
         return wg_unwind(f, err);
     pthread_rwlock_wrlock(&ino->content);
+    wg_px_alone_begin(ino, &alone);
     err = setattr_locked(px, &f->call->cred, ino, &in->attrs, &out->wcc);
+    wg_px_wcc_end(ino, &alone, &out->wcc);
     pthread_rwlock_unlock(&ino->content);
-    wg_px_attr(ino, &out->wcc.post);
     wg_px_release(px, ino);
     wg_unwind(f, err);
 }

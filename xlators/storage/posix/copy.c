@@ -117,6 +117,7 @@ void wg_posix_copy_range(struct wg_frame *f)
     struct wg_copy_range_out *out = wg_new_out(f, copy_range);
     struct posix *px = wg_px(f);
     struct px_inode *from, *to;
+    struct px_alone alone;
     int err;
 
     if (!out)
@@ -132,11 +133,12 @@ void wg_posix_copy_range(struct wg_frame *f)
     err = wg_px_find(px, &in->to, &to);
     if (err == 0) {
         lock_both(from, to);
+        wg_px_alone_begin(to, &alone);
         err = copy_locked(f, from, to, out);
+        wg_px_wcc_end(to, &alone, &out->wcc);
         pthread_rwlock_unlock(&to->content);
         if (from != to)
             pthread_rwlock_unlock(&from->content);
-        wg_px_attr(to, &out->wcc.post);
         wg_px_release(px, to);
     }
     wg_px_release(px, from);

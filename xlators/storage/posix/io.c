@@ -205,6 +205,7 @@ void wg_posix_write(struct wg_frame *f)
     const struct wg_write_in *in = wg_in(f, write);
     struct wg_write_out *out = wg_new_out(f, write);
     struct posix *px = wg_px(f);
+    struct px_alone alone;
     struct px_inode *ino;
     int err;
 
@@ -223,9 +224,10 @@ void wg_posix_write(struct wg_frame *f)
     if (err)
         return wg_unwind(f, err);
     pthread_rwlock_rdlock(&ino->content);
+    wg_px_alone_begin(ino, &alone);
     err = write_locked(f, ino, out);
+    wg_px_wcc_end(ino, &alone, &out->wcc);
     pthread_rwlock_unlock(&ino->content);
-    wg_px_attr(ino, &out->wcc.post);
     wg_px_release(px, ino);
     if (atomic_load(&px->unstable_fds) > px->unstable_max && !f->call->nowait)
         wg_px_table_relieve(px);
@@ -239,6 +241,7 @@ void wg_posix_commit(struct wg_frame *f)
     const struct wg_commit_in *in = wg_in(f, commit);
     struct wg_commit_out *out = wg_new_out(f, commit);
     struct posix *px = wg_px(f);
+    struct px_alone alone;
     struct px_inode *ino;
     struct statx st;
     int err;
@@ -252,6 +255,7 @@ void wg_posix_commit(struct wg_frame *f)
         return wg_unwind(f, err);
     if (ino->type != WG_REG)
         err = ino->type == WG_DIR ? EISDIR : EINVAL;
+    wg_px_alone_begin(ino, &alone);
     if (err == 0)
         err = wg_px_stat_inode(px, ino, &st);
     if (err == 0) {
@@ -259,7 +263,7 @@ void wg_posix_commit(struct wg_frame *f)
         err = wg_px_sync_inode(px, ino, true);
         out->verf = atomic_load(&px->verf); /* after: a failure that others met counts */
     }
-    wg_px_attr(ino, &out->wcc.post);
+    wg_px_wcc_end(ino, &alone, &out->wcc);
     wg_px_release(px, ino);
     wg_unwind(f, err);
 }

@@ -18,6 +18,8 @@ struct making {
     const struct wg_cred *cred;
     struct px_inode *dir;
     struct px_names names;
+    bool begun; /* wg_px_dir_begin, with alone */
+    struct px_alone alone;
     char name[WG_NAME_MAX + 1];
     wg_gfid gfid; /* for the new inode */
     uint8_t type;
@@ -33,7 +35,6 @@ struct making {
 
 static int begin(struct making *m, struct wg_frame *f, const struct wg_loc *at)
 {
-    struct statx st;
     struct px_at place;
     int err;
 
@@ -49,9 +50,8 @@ static int begin(struct making *m, struct wg_frame *f, const struct wg_loc *at)
     if (err == 0) {
         place = (struct px_at){ m->dir->gfid, m->name };
         wg_px_lock_names(m->px, &m->names, &place, 1);
-        err = wg_px_stat_inode(m->px, m->dir, &st);
-        if (err == 0)
-            wg_px_wcc_pre(&st, m->wcc);
+        err = wg_px_dir_begin(m->px, m->dir, &m->alone, m->wcc);
+        m->begun = err == 0;
     }
     return err;
 }
@@ -59,9 +59,8 @@ static int begin(struct making *m, struct wg_frame *f, const struct wg_loc *at)
 static void end(struct making *m, struct wg_frame *f, int err)
 {
     if (m->dir) {
-        if (err == 0 && m->px->sync_names)
-            err = wg_px_sync_dir(m->px, m->dir);
-        wg_px_attr(m->dir, &m->wcc->post);
+        if (m->begun)
+            wg_px_dir_end(m->px, m->dir, &m->alone, m->wcc, &err);
         wg_px_unlock_names(m->px, &m->names);
         wg_px_release(m->px, m->dir);
     }
@@ -263,6 +262,8 @@ static int make_other(struct making *m)
     if (err == 0) {
         wg_px_ref(ino, &ref);
         wg_px_ident_put(m->px, &st, &ref);
+        if (m->type == WG_DIR)
+            wg_px_index_born(m->px, m->gfid, &st);
         answer(m, &ref, &st);
     } else if (wg_px_as(m->px, m->cred) == 0 &&
                unlinkat(m->dir->fd, m->name, m->type == WG_DIR ? AT_REMOVEDIR : 0) == 0) {
@@ -497,6 +498,7 @@ void wg_posix_link(struct wg_frame *f)
     const struct wg_link_in *in = wg_in(f, link);
     struct wg_link_out *out = wg_new_out(f, link);
     struct making m = { .type = WG_REG };
+    struct px_alone alone;
     struct px_inode *ino;
     int err;
 
@@ -512,9 +514,11 @@ void wg_posix_link(struct wg_frame *f)
         wg_px_release(wg_px(f), ino);
         return wg_unwind(f, EISDIR);
     }
+    wg_px_alone_begin(ino, &alone); /* its ctime and link count change */
     err = begin(&m, f, &in->to);
     if (err == 0)
         err = link_name(&m, ino, f->call->replay);
+    (void)wg_px_alone_end(ino, &alone);
     wg_px_attr(ino, &out->attr);
     wg_px_release(wg_px(f), ino);
     end(&m, f, err);

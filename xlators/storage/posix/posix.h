@@ -143,6 +143,7 @@ struct px_inode {
     atomic_bool observed; /* a synthetic ETag went out (R6) */
     atomic_uint writers;
     atomic_uint unstable; /* slots with unsynced writes */
+    atomic_uint begun, ended; /* changes of it or of its names: struct px_alone */
     pthread_rwlock_t content; /* R1, row 2 */
     pthread_mutex_t mutex;    /* slots, rec */
     bool rec_known;
@@ -232,6 +233,30 @@ int wg_px_stat(int fd, struct statx *ret);
 int wg_px_stat_at(int dirfd, const char *name, struct statx *ret);
 void wg_px_iatt(const struct statx *st, wg_gfid gfid, struct wg_iatt *ret);
 void wg_px_wcc_pre(const struct statx *st, struct wg_wcc *ret);
+
+/*
+ * A client that finds in a wcc's "before" the attributes it has cached takes all of its cache for valid
+ * at "after" (RFC 1813 2.6). So "before" is given only when nobody else changed the inode in between (R9).
+ * Every change is counted, also those without a wcc: begin before the attributes before, end
+ * (or wcc_end, which also fills post) after the change.
+ */
+struct px_alone {
+    unsigned ticket;
+    bool alone;
+};
+static inline void wg_px_alone_begin(struct px_inode *ino, struct px_alone *a)
+{
+    a->ticket = atomic_fetch_add(&ino->begun, 1);
+    a->alone = atomic_load(&ino->ended) == a->ticket;
+}
+static inline bool wg_px_alone_end(struct px_inode *ino, const struct px_alone *a)
+{
+    bool alone = a->alone && atomic_load(&ino->begun) == a->ticket + 1;
+
+    atomic_fetch_add(&ino->ended, 1);
+    return alone;
+}
+void wg_px_wcc_end(struct px_inode *ino, const struct px_alone *a, struct wg_wcc *wcc);
 /* attr of an inode, by a fresh statx; valid false when that fails. */
 void wg_px_attr(struct px_inode *ino, struct wg_iatt *ret);
 void wg_px_ref(const struct px_inode *ino, struct wg_ref *ret);
@@ -293,6 +318,14 @@ const char *wg_px_fd_path(char buf[PX_FD_PATH], int fd);
 
 /* ---- durability, space, replaced inodes (sync.c, retain.c) --------------------------------------- */
 
+/*
+ * Around a change of a directory by an NFS-type fop, its names locked: attributes for the answer,
+ * and the index is told. ESTALE when the directory is gone. end also syncs the directory when
+ * names are to be durable; *err stays or becomes an error.
+ */
+int wg_px_dir_begin(struct posix *px, struct px_inode *dir, struct px_alone *a, struct wg_wcc *wcc);
+void wg_px_dir_end(struct posix *px, struct px_inode *dir, const struct px_alone *a,
+                   struct wg_wcc *wcc, int *err);
 /* fsync of a directory, as the brick (which the thread is afterwards). */
 int wg_px_sync_dir(struct posix *px, struct px_inode *dir);
 /* Unsynced writes went through o: its fd stays open until commit. */
@@ -346,6 +379,14 @@ struct px_where {
 int wg_px_index_find(struct posix *px, wg_gfid gfid, struct px_where *ret);
 /* The gfid and type of a name's row. ENOENT. */
 int wg_px_index_row(struct posix *px, wg_gfid dir, const char *name, wg_gfid *ret, uint8_t *ret_type);
+/*
+ * Around our own changes of a directory, so that others' are told apart by its mtime: before with
+ * what statx said before the change, after with what it says then (NULL: not known). born: a directory
+ * just made.
+ */
+void wg_px_index_before(struct posix *px, wg_gfid dir, const struct statx *pre);
+void wg_px_index_after(struct posix *px, wg_gfid dir, const struct statx *post);
+void wg_px_index_born(struct posix *px, wg_gfid dir, const struct statx *st);
 void wg_px_index_dump(struct posix *px, struct wg_dump *d);
 
 /* ---- the brick ------------------------------------------------------------------------------------ */

@@ -70,9 +70,9 @@ static int remove_locked(struct removing *r)
 static int remove_name(struct removing *r, struct wg_frame *f, const struct wg_loc *at,
                        struct wg_wcc *wcc)
 {
+    struct px_alone alone;
     struct px_names names;
     struct px_at place;
-    struct statx st;
     int err;
 
     r->px = wg_px(f);
@@ -91,16 +91,13 @@ static int remove_name(struct removing *r, struct wg_frame *f, const struct wg_l
     if (err == 0) {
         place = (struct px_at){ r->dir->gfid, r->name };
         wg_px_lock_names(r->px, &names, &place, 1);
-        err = wg_px_stat_inode(r->px, r->dir, &st);
+        err = wg_px_dir_begin(r->px, r->dir, &alone, wcc);
         if (err == 0) {
-            wg_px_wcc_pre(&st, wcc);
             err = remove_locked(r);
+            wg_px_dir_end(r->px, r->dir, &alone, wcc, &err);
         }
         wg_px_unlock_names(r->px, &names);
     }
-    if (err == 0 && r->px->sync_names)
-        err = wg_px_sync_dir(r->px, r->dir);
-    wg_px_attr(r->dir, &wcc->post);
     wg_px_release(r->px, r->dir);
     return err;
 }
@@ -311,19 +308,38 @@ static int rename_locked(struct renaming *r)
     return err;
 }
 
-static int find_side(struct renaming *r, struct side *s, const struct wg_loc *at, struct wg_wcc *wcc)
+static int find_side(struct renaming *r, struct side *s, const struct wg_loc *at)
 {
-    struct statx st;
     int err = wg_px_find_dir(r->px, &at->parent, &s->dir);
 
-    if (err == 0)
-        err = wg_px_stat_inode(r->px, s->dir, &st);
     if (err)
         return err;
-    wg_px_wcc_pre(&st, wcc);
     if (wg_str_eq(at->name, WG_STR(".")) || wg_str_eq(at->name, WG_STR("..")))
         return EINVAL;
     return wg_px_name(r->px, s->dir, at->name, PX_USE, s->name);
+}
+
+/* Changes of a directory are counted: where both names are in one, it is one. */
+static int rename_begun(struct renaming *r, struct wg_rename_out *out)
+{
+    struct px_alone from, to;
+    int err = wg_px_dir_begin(r->px, r->from.dir, &from, &out->from_parent);
+
+    if (err)
+        return err;
+    if (r->to.dir == r->from.dir) {
+        err = rename_locked(r);
+    } else {
+        err = wg_px_dir_begin(r->px, r->to.dir, &to, &out->to_parent);
+        if (err == 0) {
+            err = rename_locked(r);
+            wg_px_dir_end(r->px, r->to.dir, &to, &out->to_parent, &err);
+        }
+    }
+    wg_px_dir_end(r->px, r->from.dir, &from, &out->from_parent, &err);
+    if (r->to.dir == r->from.dir)
+        out->to_parent = out->from_parent;
+    return err;
 }
 
 static int rename_names(struct renaming *r, const struct wg_rename_in *in, struct wg_rename_out *out)
@@ -332,9 +348,9 @@ static int rename_names(struct renaming *r, const struct wg_rename_in *in, struc
     int err = r->px->readonly ? EROFS : wg_px_room(r->px, 4096);
 
     if (err == 0)
-        err = find_side(r, &r->from, &in->from, &out->from_parent);
+        err = find_side(r, &r->from, &in->from);
     if (err == 0)
-        err = find_side(r, &r->to, &in->to, &out->to_parent);
+        err = find_side(r, &r->to, &in->to);
     if (err == ENOENT && r->to.dir == r->px->root && wg_str_eq(in->to.name, WG_STR(PX_PRIVATE)))
         err = EACCES;
     if (err == 0) {
@@ -342,13 +358,8 @@ static int rename_names(struct renaming *r, const struct wg_rename_in *in, struc
                                         { r->to.dir->gfid, r->to.name } };
 
         wg_px_lock_names(r->px, &names, places, 2);
-        err = rename_locked(r);
+        err = rename_begun(r, out);
         wg_px_unlock_names(r->px, &names);
-    }
-    if (err == 0 && r->px->sync_names) {
-        err = wg_px_sync_dir(r->px, r->to.dir);
-        if (err == 0 && r->from.dir != r->to.dir)
-            err = wg_px_sync_dir(r->px, r->from.dir);
     }
     return err;
 }
@@ -372,13 +383,9 @@ void wg_posix_rename(struct wg_frame *f)
     r->moved = in->moved;
     r->victim = in->victim;
     err = rename_names(r, in, out);
-    if (r->from.dir) {
-        wg_px_attr(r->from.dir, &out->from_parent.post);
+    if (r->from.dir)
         wg_px_release(r->px, r->from.dir);
-    }
-    if (r->to.dir) {
-        wg_px_attr(r->to.dir, &out->to_parent.post);
+    if (r->to.dir)
         wg_px_release(r->px, r->to.dir);
-    }
     wg_unwind(f, err);
 }

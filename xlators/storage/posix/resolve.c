@@ -95,6 +95,13 @@ void wg_px_attr(struct px_inode *ino, struct wg_iatt *ret)
         ret->valid = false;
 }
 
+void wg_px_wcc_end(struct px_inode *ino, const struct px_alone *a, struct wg_wcc *wcc)
+{
+    wg_px_attr(ino, &wcc->post);
+    if (!wg_px_alone_end(ino, a))
+        wcc->pre_valid = false;
+}
+
 void wg_px_ref(const struct px_inode *ino, struct wg_ref *ret)
 {
     *ret = (struct wg_ref){ .gfid = ino->gfid, .hint_len = ino->hint_len };

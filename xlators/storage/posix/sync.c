@@ -8,6 +8,37 @@
 #define ROOM_FRESH_NS 500000000u
 #define ROOM_AMPLE (256u << 20) /* below this every request asks the kernel */
 
+int wg_px_dir_begin(struct posix *px, struct px_inode *dir, struct px_alone *a, struct wg_wcc *wcc)
+{
+    struct statx st;
+    int err;
+
+    wg_px_alone_begin(dir, a);
+    err = wg_px_stat_inode(px, dir, &st);
+    if (err) {
+        (void)wg_px_alone_end(dir, a);
+        return err;
+    }
+    wg_px_wcc_pre(&st, wcc);
+    wg_px_index_before(px, dir->gfid, &st);
+    return 0;
+}
+
+void wg_px_dir_end(struct posix *px, struct px_inode *dir, const struct px_alone *a,
+                   struct wg_wcc *wcc, int *err)
+{
+    struct statx st;
+    bool known = wg_px_stat(dir->fd, &st) == 0;
+
+    if (!wg_px_alone_end(dir, a))
+        wcc->pre_valid = false;
+    if (known)
+        wg_px_iatt(&st, dir->gfid, &wcc->post);
+    wg_px_index_after(px, dir->gfid, known ? &st : NULL);
+    if (*err == 0 && px->sync_names)
+        *err = wg_px_sync_dir(px, dir);
+}
+
 int wg_px_sync_dir(struct posix *px, struct px_inode *dir)
 {
     struct px_loan loan;

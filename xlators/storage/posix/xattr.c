@@ -99,6 +99,7 @@ static int change(struct wg_frame *f, const struct wg_ref *at, struct wg_str nam
 {
     char path[PX_FD_PATH], buf[WG_NAME_MAX + 1];
     struct posix *px = wg_px(f);
+    struct px_alone alone;
     struct px_inode *ino;
     struct statx st;
     int err = check_name(name, buf);
@@ -111,6 +112,7 @@ static int change(struct wg_frame *f, const struct wg_ref *at, struct wg_str nam
         err = wg_px_find(px, at, &ino);
     if (err)
         return err;
+    wg_px_alone_begin(ino, &alone);
     err = wg_px_stat_inode(px, ino, &st);
     if (err == 0) {
         wg_px_wcc_pre(&st, wcc);
@@ -120,7 +122,7 @@ static int change(struct wg_frame *f, const struct wg_ref *at, struct wg_str nam
     if (err == 0 && (value ? setxattr(path, buf, value->s, value->len, (int)flags)
                            : removexattr(path, buf)) != 0)
         err = errno;
-    wg_px_attr(ino, &wcc->post);
+    wg_px_wcc_end(ino, &alone, wcc);
     wg_px_release(px, ino);
     return err;
 }
