@@ -161,6 +161,8 @@ static bool put_entries(struct page *p, const struct wg_readdir_out *out)
 
     put_dots(p, out);
     while (!p->full && wg_next_dirent(&c, &d)) {
+        if (d.cookie <= COOKIE_DOTDOT)
+            continue; /* a store may give "." and ".." too; it does not know the export's root */
         put_entry(p, &(struct entry){ d.ref.gfid, d.name, d.cookie, &d.attr, &d.ref });
         if (p->plus && !p->full)
             nfs_names_put(p->r->ref[0].gfid, d.name, d.ref.gfid);
