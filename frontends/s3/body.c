@@ -113,7 +113,8 @@ static int announced_sums(struct s3_req *r, unsigned *mask)
     if (r->auth->payload == S3_PAYLOAD_SHA256 &&
         (r->length != 0 || CRYPTO_memcmp(r->auth->payload_sha256, empty_sha256, 32) != 0))
         *mask |= 1u << S3_SUM_SHA256;
-    if (r->op->body == S3_BODY_NONE)
+    /* On a CompleteMultipartUpload these headers speak of the object, not of the XML. */
+    if (r->op->body == S3_BODY_NONE || r->op->run == wg_s3_complete_upload)
         return 0;
     enum wg_s3_code code = wg_s3_sum_request(r->headers, r->nheaders, &b->request, &message);
     if (code != WG_S3_OK)

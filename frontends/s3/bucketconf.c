@@ -117,6 +117,12 @@ int wg_s3_not_implemented(struct wg_co *co, struct s3_req *r)
     return S3E(NotImplemented);
 }
 
+int wg_s3_check_not_implemented(struct s3_req *r)
+{
+    (void)r;
+    return S3E(NotImplemented);
+}
+
 /* ---- ACLs ---- */
 
 struct acl {

@@ -3,6 +3,7 @@
 #ifndef WG_S3_HANDLERS_H
 #define WG_S3_HANDLERS_H
 
+#include "list.h"
 #include "meta.h"
 #include "s3.h"
 #include "xml.h"
