@@ -4,6 +4,7 @@
  * true here (nothing is configured, the owner has full control); what would change them is refused.
  */
 #include "handlers.h"
+#include "object.h"
 
 static int write_location(void *arg)
 {
@@ -163,8 +164,9 @@ static int find_owner(struct wg_co *co, struct s3_req *r, uint32_t *ret)
     if (r->uri.key.len) {
         struct wg_get_in in = { .bucket = bucket, .key = r->uri.key };
         const struct wg_get_out *out;
+        struct wg_str key;
 
-        err = wg_co_get(co, r->top, &in, &out);
+        err = s3_get_following(co, r, &in, &out, &key);
         if (!err)
             *ret = out->attr.uid;
     } else {

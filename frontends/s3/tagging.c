@@ -1,25 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Tags of objects, and GetObjectAttributes: what is read from and written to an object's meta alone. */
-#include <stdio.h>
-#include <strings.h>
 
 #include "handlers.h"
+#include "object.h"
 #include "range.h"
 
-/* The object's attributes and meta, no data. */
-static int get_object(struct wg_co *co, struct s3_req *r, struct wg_ref *bucket, const struct wg_get_out **ret)
+/* The object's attributes and meta, no data; and where it is when links lead there. */
+static int get_object(struct wg_co *co, struct s3_req *r, struct wg_ref *bucket, struct wg_str *ret_key,
+                      const struct wg_get_out **ret)
 {
     struct wg_get_in in = { .key = r->uri.key };
-    const struct wg_str *version = wg_s3_param(&r->uri, "versionId");
-    int err;
+    int err = s3_check_version(r);
 
-    if (version && !wg_str_eq(*version, WG_STR("null")))
-        return S3E(NoSuchVersion);
-    err = wg_s3_open_bucket(co, r, r->uri.bucket, bucket);
+    if (!err)
+        err = wg_s3_open_bucket(co, r, r->uri.bucket, bucket);
     if (err)
         return err;
     in.bucket = *bucket;
-    return wg_co_get(co, r->top, &in, ret);
+    err = s3_get_following(co, r, &in, ret, ret_key);
+    if (err != ESTALE)
+        return err;
+    wg_s3_forget_bucket(r, r->uri.bucket);
+    return S3E(NoSuchBucket);
 }
 
 /* ---- Tags ---- */
@@ -53,7 +55,8 @@ int wg_s3_get_object_tagging(struct wg_co *co, struct s3_req *r)
     struct tagging t = { .r = r };
     const struct wg_get_out *out;
     struct wg_ref bucket;
-    int err = get_object(co, r, &bucket, &out);
+    struct wg_str key;
+    int err = get_object(co, r, &bucket, &key, &out);
 
     if (err)
         return err;
@@ -65,10 +68,10 @@ int wg_s3_get_object_tagging(struct wg_co *co, struct s3_req *r)
 static int set_tags(struct wg_co *co, struct s3_req *r, const struct wg_s3_tagging *tags)
 {
     struct wg_s3_meta *m = WG_NEW(&r->call->arena, struct wg_s3_meta);
-    struct wg_setmeta_in in = { .key = r->uri.key };
+    struct wg_setmeta_in in = { 0 };
     const struct wg_setmeta_out *set;
     const struct wg_get_out *out;
-    int err = get_object(co, r, &in.bucket, &out);
+    int err = get_object(co, r, &in.bucket, &in.key, &out);
 
     if (!m)
         return ENOMEM;
@@ -183,10 +186,11 @@ int wg_s3_get_object_attributes(struct wg_co *co, struct s3_req *r)
 {
     struct attributes a = { .r = r };
     struct wg_ref bucket;
+    struct wg_str key;
     int err = wanted_of(r, &a.wanted);
 
     if (!err)
-        err = get_object(co, r, &bucket, &a.out);
+        err = get_object(co, r, &bucket, &key, &a.out);
     if (err)
         return err;
     wg_s3_set_time(r, "Last-Modified", a.out->attr.mtime);
