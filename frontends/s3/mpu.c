@@ -177,7 +177,7 @@ int wg_s3_create_upload(struct wg_co *co, struct s3_req *r)
                             .attrs = { .valid = WG_SET_MODE, .mode = 0600 } };
     const struct wg_put_out *out;
     enum wg_s3_sum alg;
-    enum wg_s3_sum_type type;
+    enum wg_s3_sum_type type = 0;
     char id[S3_UPLOAD_ID + 1] = { 0 }, key[S3_UPLOAD_KEY];
     wg_gfid random = wg_gfid_new();
     int err = wanted_sums(r, &alg, &type);
