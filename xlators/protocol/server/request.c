@@ -204,7 +204,6 @@ static void not_run(struct wg_server_lane *l, struct request *q, enum wg_verdict
 /* true: run it. */
 static bool admit(struct wg_server_lane *l, struct request *q, const struct wg_request *r)
 {
-    uint64_t now = wg_now_ns();
     struct wg_found found;
     enum wg_verdict v;
 
@@ -213,7 +212,7 @@ static bool admit(struct wg_server_lane *l, struct request *q, const struct wg_r
         q->lane = l;
         return true;
     }
-    v = wg_replycache_begin(&q->session->cache, r, q->id, now, l, &found);
+    v = wg_replycache_begin(&q->session->cache, r, q->id, wg_now_ns(), l, &found);
     if (v != WG_RUN)
         not_run(l, q, v, &found);
     return v == WG_RUN;

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * libFuzzer: any bytes as the messages between gateway and brick. What decodes must encode, and
+ * decode to the same again; what is listed in it must be readable to its end.
+ *
+ * Input: u8 kind (0 request, 1 reply, 2 hello, 3 welcome, 4 refuse), u16 body length, body, payload.
+ */
+#include <stdlib.h>
+
+#include "iobuf.h"
+#include "list.h"
+#include "xlators/protocol/server/server.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void walk(const struct wg_list *l)
+{
+    struct wg_cursor c = wg_cursor(l);
+    struct wg_dirent dirent;
+    struct wg_objent objent;
+    struct wg_xattr xattr;
+
+    while (wg_next_dirent(&c, &dirent))
+        ;
+    c = wg_cursor(l);
+    while (wg_next_objent(&c, &objent))
+        ;
+    c = wg_cursor(l);
+    while (wg_next_xattr(&c, &xattr))
+        ;
+}
+
+static void walk_lists(unsigned op, const void *out)
+{
+    if (op == WG_OP_readdir)
+        walk(&((const struct wg_readdir_out *)out)->entries);
+    else if (op == WG_OP_getxattr)
+        walk(&((const struct wg_getxattr_out *)out)->xattrs);
+    else if (op == WG_OP_list)
+        walk(&((const struct wg_list_out *)out)->entries);
+}
+
+static uint32_t encode(unsigned op, bool out, const void *rec, uint8_t *body, size_t size)
+{
+    struct wg_enc e = { .at = body, .end = body + size };
+
+    wg_put_record(&e, op, out, rec);
+    return e.overflow ? 0 : (uint32_t)(e.at - body);
+}
+
+/* d stands at a record of op. */
+static void record(struct wg_dec *d, unsigned op, bool out)
+{
+    static uint8_t first[1 << 17], second[1 << 17];
+    const uint8_t *payload = d->pat, *payload_end = d->pend;
+    char text[512];
+    uint32_t len;
+    struct wg_dec again;
+    void *rec = NULL;
+
+    if (op >= WG_OP_MAX || !wg_fops[op].kind || wg_get_record(d, op, out, &rec))
+        return;
+    wg_show_record(op, out, rec, text, sizeof text);
+    if (out)
+        walk_lists(op, rec);
+    else
+        (void)wg_check_in(op, rec);
+    len = encode(op, out, rec, first, sizeof first);
+    if (!len)
+        return;
+    again = (struct wg_dec){ .at = first, .end = first + len, .arena = d->arena, .payload = d->payload,
+                             .pat = payload, .pend = payload_end };
+    if (wg_get_record(&again, op, out, &rec) || encode(op, out, rec, second, sizeof second) != len ||
+        memcmp(first, second, len))
+        abort();
+}
+
+static void message(unsigned kind, struct wg_dec *d)
+{
+    bool known[WG_OP_MAX];
+    struct wg_request request;
+    struct wg_welcome welcome;
+    struct wg_refuse refuse;
+    struct wg_hello hello;
+    struct wg_reply reply;
+    char text[160];
+
+    switch (kind) {
+    case 0:
+        if (!wg_get_request(d, &request))
+            record(d, request.op, false);
+        break;
+    case 1:
+        if (!wg_get_reply(d, &reply))
+            record(d, reply.op, true);
+        break;
+    case 2:
+        if (!wg_get_hello(d, &hello))
+            wg_get_fops(d, known, text, sizeof text);
+        break;
+    case 3:
+        if (!wg_get_welcome(d, &welcome))
+            wg_get_fops(d, known, text, sizeof text);
+        break;
+    case 4:
+        wg_get_refuse(d, &refuse);
+        break;
+    }
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    uint32_t body_len, payload_len;
+    struct wg_iobuf payload;
+    struct wg_arena arena;
+    uint8_t *body, *bytes;
+    struct wg_dec d;
+
+    if (size < 3)
+        return 0;
+    body_len = data[1] | (uint32_t)data[2] << 8;
+    if (body_len > size - 3)
+        body_len = (uint32_t)(size - 3);
+    payload_len = (uint32_t)(size - 3 - body_len);
+    /* Copies of their exact sizes, so that a step beyond is seen. */
+    body = malloc(body_len ? body_len : 1);
+    bytes = malloc(payload_len ? payload_len : 1);
+    if (!body || !bytes)
+        abort();
+    memcpy(body, data + 3, body_len);
+    memcpy(bytes, data + 3 + body_len, payload_len);
+    wg_iobuf_wrap(&payload, bytes, payload_len, NULL, NULL);
+    wg_arena_init(&arena, NULL, 0);
+    d = (struct wg_dec){ .at = body, .end = body + body_len, .arena = &arena, .payload = &payload,
+                         .pat = bytes, .pend = bytes + payload_len };
+    message(data[0] % 5, &d);
+    wg_arena_fini(&arena);
+    free(body);
+    free(bytes);
+    return 0;
+}
