@@ -25,7 +25,7 @@ static struct wg_iobuf *new_buffer(struct s3_req *r, uint32_t size)
     if (!buf)
         return NULL;
     atomic_fetch_add_explicit(&r->s3->body_used, buf->size, memory_order_relaxed);
-    r->body->out++;
+    atomic_fetch_add(&r->body->out, 1);
     return buf;
 }
 
@@ -41,7 +41,7 @@ void s3_body_release(struct s3_req *r, struct wg_iobuf *buf)
 {
     drop_buffer(r, buf);
     pthread_mutex_lock(&r->conn->lock);
-    r->body->out--;
+    atomic_fetch_sub(&r->body->out, 1);
     s3_conn_wake_locked(r);
     pthread_mutex_unlock(&r->conn->lock);
 }
@@ -184,7 +184,7 @@ static bool make_room(struct s3_req *r)
     if (b->fill) { /* only small bodies grow; a stream's full buffer was queued */
         memcpy(buf->base, b->fill->base, b->filled);
         drop_buffer(r, b->fill);
-        b->out--;
+        atomic_fetch_sub(&b->out, 1);
     } else {
         b->filled = 0;
     }
@@ -278,16 +278,25 @@ static bool has_room(struct s3_req *r, size_t len)
     if (r->op->body != S3_BODY_STREAM || (b->fill && b->filled + len < fill_size(b)))
         return true;
     pthread_mutex_lock(&r->conn->lock);
-    bool room = b->count < S3_QUEUE && b->out < allowed(r);
+    bool room = b->count < S3_QUEUE && atomic_load(&b->out) < allowed(r);
     if (!room)
         s3_conn_sleep_locked(r);
     pthread_mutex_unlock(&r->conn->lock);
     return room;
 }
 
+/* Its end is known: all is in, or it has failed, or whoever stops the server said so. */
+static bool has_ended(struct s3_req *r)
+{
+    pthread_mutex_lock(&r->conn->lock);
+    bool end = r->body->end;
+    pthread_mutex_unlock(&r->conn->lock);
+    return end;
+}
+
 bool s3_body_take(struct s3_req *r, const char *data, size_t len)
 {
-    if (r->body->end)
+    if (has_ended(r))
         return true; /* failed already; the rest is only read off the wire */
     if (!has_room(r, len))
         return false;
@@ -347,12 +356,11 @@ static int verify(struct s3_req *r)
 void s3_body_end(struct s3_req *r)
 {
     struct s3_body *b = r->body;
-    int err = b->end ? 0 : verify(r);
-
+    if (has_ended(r))
+        return;
+    int err = verify(r);
     if (err)
         return fail_body(r, err);
-    if (b->end)
-        return;
     if (r->op->body != S3_BODY_STREAM && b->fill)
         r->body_text = (struct wg_str){ b->fill->base, b->filled };
     pthread_mutex_lock(&r->conn->lock);

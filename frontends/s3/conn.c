@@ -271,14 +271,14 @@ static void log_access(struct s3_req *r, enum MHD_RequestTerminationCode code)
         return;
     /* The query of a presigned URL holds a signature, so only the path is logged. */
     struct wg_str path = r->uri.raw_path;
+    int err = c->status ? r->error : 0; /* without an answer the handler may still be at it */
     wg_info("client=%.*s user=%.*s id=%s op=%s %s %.*s status=%u%s in=%llu out=%llu ms=%.1f%s%s",
             (int)r->call->client.len, r->call->client.s, r->user ? (int)r->user->name.len : 1,
             r->user ? r->user->name.s : "-", r->id, r->op ? r->op->name : "-",
             r->method_text ? r->method_text : "-", (int)path.len, path.s ? path.s : "", c->status,
             code == MHD_REQUEST_TERMINATED_COMPLETED_OK ? "" : " cut", (unsigned long long)in,
-            (unsigned long long)out, (double)(wg_now_ns() - r->call->begin_ns) / 1e6, r->error ? " error=" : "",
-            !r->error ? "" : r->error < S3_CODE_BASE ? wg_error_name(r->error)
-                                                     : wg_s3_error_row(r->error)->name);
+            (unsigned long long)out, (double)(wg_now_ns() - r->call->begin_ns) / 1e6, err ? " error=" : "",
+            !err ? "" : err < S3_CODE_BASE ? wg_error_name(err) : wg_s3_error_row(err)->name);
 }
 
 void s3_conn_completed(void *cls, struct MHD_Connection *mhd, void **req_cls,

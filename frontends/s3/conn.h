@@ -135,10 +135,10 @@ struct s3_body {
     struct wg_s3_sum_req request;
     struct wg_iobuf *fill;
     uint32_t filled;
+    atomic_uint out;      /* buffers of this request alive, the one being filled included */
     /* Under conn->lock from here. */
     struct s3_slice queue[S3_QUEUE + 1]; /* one more for the end */
     unsigned head, count;
-    unsigned out;         /* buffers of this request alive, the one being filled included */
     bool end;             /* the last byte is in, and err says whether it held */
     int err;
     unsigned writes;      /* under way, of wg_s3_body_store */
