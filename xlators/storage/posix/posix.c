@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* storage/posix: the class, its options, starting and ending. */
-#include "posix.h"
+#include "s3.h"
 
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -65,6 +65,7 @@ static void posix_fini(struct wg_xlator *xl)
         return;
     (void)wg_px_as_brick(px);
     wg_px_streams_stop(px);
+    wg_px_stage_stop(px);
     wg_px_retain_stop(px);
     wg_px_index_close(px);
     if (px->root)
@@ -120,6 +121,8 @@ static int posix_init(struct wg_xlator *xl)
         set_bounds(xl); /* the size of the disk is known now */
         err = wg_px_index_open(px);
     }
+    if (err == 0)
+        err = wg_px_stage_start(px);
     if (err == 0)
         err = wg_px_retain_start(px);
     if (err)
@@ -191,5 +194,12 @@ const struct wg_class wg_storage_posix = {
         [WG_OP_removexattr] = wg_posix_removexattr,
         [WG_OP_copy_range] = wg_posix_copy_range,
         [WG_OP_checksum] = wg_posix_checksum,
+        [WG_OP_get] = wg_posix_get,
+        [WG_OP_stage] = wg_posix_stage,
+        [WG_OP_unstage] = wg_posix_unstage,
+        [WG_OP_put] = wg_posix_put,
+        [WG_OP_del] = wg_posix_del,
+        [WG_OP_list] = wg_posix_list,
+        [WG_OP_setmeta] = wg_posix_setmeta,
     },
 };

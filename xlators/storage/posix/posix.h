@@ -377,7 +377,7 @@ struct px_where {
     char name[WG_NAME_MAX + 1];
 };
 int wg_px_index_find(struct posix *px, wg_gfid gfid, struct px_where *ret);
-/* The gfid and type of a name's row. ENOENT. */
+/* The gfid of a name's row. *ret_type: the type it must have (WG_NONE: any), and has. ENOENT. */
 int wg_px_index_row(struct posix *px, wg_gfid dir, const char *name, wg_gfid *ret, uint8_t *ret_type);
 /*
  * Around our own changes of a directory, so that others' are told apart by its mtime: before with

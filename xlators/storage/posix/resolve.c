@@ -196,7 +196,7 @@ static bool is_copy(struct posix *px, const struct px_rec *rec, const struct sta
 static int give_record(struct posix *px, const struct px_inode *dir, const char *name, int fd,
                        const struct statx *st, bool replace, struct px_rec *ret)
 {
-    uint8_t type;
+    uint8_t type = wg_px_type(st->stx_mode);
     int err;
 
     *ret = (struct px_rec){ .generation = 1 };

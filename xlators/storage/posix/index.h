@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The index beyond what posix.h declares: pages of names for list, completeness of directories,
+ * and what index.c and rebuild.c share.
+ *
+ * Tables (LMDB):
+ *   gfids  gfid -> type, hint length, name length, parent's gfid, hint, name
+ *   names  directory number, sort form of the name (keymap.h) -> gfid, type
+ *   dirs   directory number -> mtime of the directory up to which its rows are complete
+ * The directory number is 8 bytes made of the gfid's 16.
+ */
+#ifndef WG_PX_INDEX_H
+#define WG_PX_INDEX_H
+
+#include <lmdb.h>
+
+#include "journal.h"
+#include "keymap.h"
+
+struct px_row {
+    wg_gfid gfid; /* zero: not known */
+    uint8_t type;
+    uint16_t sort_len;
+    uint8_t sort[WG_KEY_SORT_MAX];
+};
+
+/*
+ * The next rows of a directory, at most max, whose sort form is not below from. Names added before
+ * the call are there; names removed may be. *ret_n < max at the end.
+ */
+int wg_px_index_page(struct posix *px, wg_gfid dir, const uint8_t *from, uint32_t from_len,
+                     struct px_row *rows, unsigned max, unsigned *ret_n);
+/* The same from the directory itself: costs the directory. gfids are zero. As the caller's identity. */
+int wg_px_readdir_page(int dirfd, bool is_root, const uint8_t *from, uint32_t from_len,
+                       struct px_row *rows, unsigned max, unsigned *ret_n);
+
+/*
+ * Whether wg_px_index_page may be used for dir, whose mtime now is st's. Where somebody else has
+ * changed the directory, a small one is scanned first, and a big one in the background. Leaves the
+ * thread as the brick when it scanned.
+ */
+bool wg_px_index_complete(struct posix *px, struct px_inode *dir, const struct statx *st);
+
+/* Forgets completeness and goes through the whole brick again, in the background. */
+void wg_px_index_rebuild(struct posix *px);
+/* Applies what is queued; tests and dumps. */
+int wg_px_index_flush(struct posix *px);
+
+/* ---- shared by index.c and rebuild.c --------------------------------------------------------- */
+
+#define PX_SEEN 8192
+
+/* What we know of a directory's mtime; direct-mapped, so it may be forgotten. */
+struct px_seen {
+    uint64_t dir;
+    struct wg_time start, mtime; /* all changes from start to mtime were our own */
+    uint32_t inflight;
+    bool born, broken;
+};
+
+struct px_index {
+    struct posix *px;
+    int dirfd; /* .windgate/index */
+    int data_fd;
+    uint64_t allocated; /* bytes of the data file that have blocks */
+    MDB_env *env;
+    MDB_dbi gfids, names, dirs;
+    pthread_rwlock_t map;    /* transactions shared; resizing and replacing the environment alone */
+    pthread_mutex_t writer;  /* the one that applies; before map */
+    struct px_journal *journal;
+    pthread_mutex_t mutex;   /* what follows; a leaf */
+    pthread_cond_t wake;
+    pthread_t applier, builder;
+    bool stop, have_applier, have_builder;
+    wg_gfid *todo;           /* directories to scan */
+    uint32_t ntodo, todo_max;
+    bool whole;              /* the scan under way is of the whole brick */
+    bool replaced;           /* the writer's: rows that claim completeness are void */
+    atomic_bool complete;    /* every directory has been scanned or made since */
+    atomic_bool rebuilding;
+    atomic_uint_fast64_t applied, batches, scanned, dropped, resets;
+    pthread_mutex_t seen_lock[64];
+    struct px_seen seen[PX_SEEN];
+};
+
+uint64_t wg_px_dir_number(wg_gfid dir);
+void wg_px_dir_key(wg_gfid dir, uint8_t b[8]);
+/* The mtime up to which a directory's rows are complete; number 0: the mark of the whole brick. */
+int wg_px_index_get_dir(struct px_index *ix, const uint8_t number[8], struct wg_time *ret);
+/* What is known of directories is kept over a clean restart. */
+void wg_px_seen_save(struct px_index *ix);
+/* dir has been scanned: its rows were complete when its mtime was at. */
+void wg_px_seen_scanned(struct px_index *ix, wg_gfid dir, struct wg_time at);
+/* Is this very row there already? */
+bool wg_px_index_has(struct px_index *ix, wg_gfid dir, const char *name, wg_gfid gfid, uint8_t type);
+int wg_px_index_log(struct px_index *ix, struct px_jrow *row, const char *name);
+/* Scans one directory: adds rows for all names, then notes it as complete. As the brick at return. */
+int wg_px_index_scan(struct px_index *ix, struct px_inode *dir);
+void wg_px_index_want_scan(struct px_index *ix, wg_gfid dir);
+/* Queues the scan of the whole brick; the caller has noted that nothing is complete. */
+void wg_px_builder_whole(struct px_index *ix);
+int wg_px_builder_start(struct px_index *ix);
+void wg_px_builder_stop(struct px_index *ix);
+
+#endif

@@ -1,0 +1,669 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * From S3 keys to inodes. Directories that a PUT needs are made on the way and marked; they go
+ * with their last key. Between making and publishing, a DELETE beside us may remove them again:
+ * then the PUT sees ENOENT and walks anew.
+ */
+#include "s3.h"
+
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/xattr.h>
+#include <time.h>
+#include <unistd.h>
+
+/* ---- directories not on disk yet ------------------------------------------------------------- */
+
+/*
+ * A directory that one PUT has made is used by others at once, and each of them answers for its
+ * being on disk. So it is listed here until somebody has synced its parent. Nearly always empty.
+ */
+static struct {
+    pthread_mutex_t lock;
+    atomic_uint count;
+    struct unsynced {
+        wg_gfid dir;
+        struct unsynced *next;
+    } *first;
+} unsynced = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+static void unsynced_add(wg_gfid dir)
+{
+    struct unsynced *u = malloc(sizeof *u);
+
+    if (!u)
+        return; /* this PUT syncs it by itself: made[] says so */
+    u->dir = dir;
+    pthread_mutex_lock(&unsynced.lock);
+    u->next = unsynced.first;
+    unsynced.first = u;
+    atomic_fetch_add(&unsynced.count, 1);
+    pthread_mutex_unlock(&unsynced.lock);
+}
+
+static bool unsynced_has(wg_gfid dir)
+{
+    struct unsynced *u;
+
+    if (atomic_load(&unsynced.count) == 0)
+        return false;
+    pthread_mutex_lock(&unsynced.lock);
+    for (u = unsynced.first; u && !wg_gfid_eq(u->dir, dir); u = u->next)
+        ;
+    pthread_mutex_unlock(&unsynced.lock);
+    return u != NULL;
+}
+
+static void unsynced_drop(wg_gfid dir)
+{
+    struct unsynced **at, *u = NULL;
+
+    if (atomic_load(&unsynced.count) == 0)
+        return;
+    pthread_mutex_lock(&unsynced.lock);
+    for (at = &unsynced.first; *at && !wg_gfid_eq((*at)->dir, dir); at = &(*at)->next)
+        ;
+    if (*at) {
+        u = *at;
+        *at = u->next;
+        atomic_fetch_sub(&unsynced.count, 1);
+    }
+    pthread_mutex_unlock(&unsynced.lock);
+    free(u);
+}
+
+int wg_px_s3_sync(struct px_s3 *s, struct px_inode *dir)
+{
+    int err = wg_px_sync_dir(s->px, dir);
+
+    for (unsigned i = s->ndir - 1; i > 0 && err == 0; i--) {
+        if (!s->made[i])
+            continue;
+        err = wg_px_sync_dir(s->px, s->dir[i - 1]);
+        if (err == 0)
+            unsynced_drop(s->dir[i]->gfid);
+    }
+    return err;
+}
+
+/* ---- begin and end --------------------------------------------------------------------------- */
+
+static int split(struct px_s3 *s, char *path)
+{
+    unsigned n = 1, i = 0;
+
+    for (const char *p = path; *p; p++)
+        n += *p == '/';
+    s->ncomp = n;
+    s->name = wg_alloc(s->arena, n * sizeof *s->name);
+    s->dir = wg_alloc(s->arena, n * sizeof *s->dir);
+    s->made = wg_alloc(s->arena, n * sizeof *s->made);
+    if (!s->name || !s->dir || !s->made)
+        return ENOMEM;
+    s->name[i++] = path;
+    for (char *p = path; *p; p++)
+        if (*p == '/') {
+            *p = '\0';
+            s->name[i++] = p + 1;
+        }
+    return 0;
+}
+
+int wg_px_s3_base(struct px_s3 *s, struct wg_frame *f, const struct wg_ref *bucket, uint32_t space)
+{
+    struct px_inode *dir;
+    int err;
+
+    *s = (struct px_s3){ .px = wg_px(f), .arena = &f->call->arena, .space = space,
+                         .cred = f->call->cred, .owner = f->call->cred };
+    if (space != WG_SPACE_OBJECTS && space != WG_SPACE_UPLOADS)
+        return EINVAL;
+    err = wg_px_find_dir(s->px, bucket, &dir);
+    if (err || space == WG_SPACE_OBJECTS) {
+        s->base = err ? NULL : dir;
+        return err;
+    }
+    s->cred = (struct wg_cred){ 0 };
+    err = wg_px_uploads(s->px, dir->gfid, &s->base);
+    wg_px_release(s->px, dir);
+    return err;
+}
+
+int wg_px_s3_begin(struct px_s3 *s, struct wg_frame *f, const struct wg_ref *bucket,
+                   uint32_t space, struct wg_str key)
+{
+    char path[WG_KEY_PATH_MAX], *copy;
+    uint32_t len;
+    int err = wg_px_s3_base(s, f, bucket, space);
+
+    if (err)
+        return err;
+    err = wg_key_to_path(key, false, path, &len);
+    if (err)
+        return err;
+    copy = wg_memdup(s->arena, path, len);
+    err = copy ? split(s, copy) : ENOMEM;
+    if (err)
+        return err;
+    s->marker = key.s[key.len - 1] == '/';
+    s->dir[0] = s->base;
+    s->ndir = 1;
+    return 0;
+}
+
+/*
+ * A directory being removed can still be found by name until rmdir has returned, by a thread that
+ * may not run just now: whoever only tries again would use up its tries in no time.
+ */
+void wg_px_s3_pause(unsigned tries)
+{
+    if (tries > 2)
+        nanosleep(&(struct timespec){ 0, 20000L * tries }, NULL);
+}
+
+void wg_px_s3_rewind(struct px_s3 *s)
+{
+    for (; s->ndir > 1; s->ndir--)
+        wg_px_release(s->px, s->dir[s->ndir - 1]);
+    if (s->twin_dir)
+        wg_px_release(s->px, s->twin_dir);
+    s->twin_dir = NULL;
+    s->twin_name = NULL;
+}
+
+void wg_px_s3_end(struct px_s3 *s)
+{
+    if (s->dir)
+        wg_px_s3_rewind(s);
+    if (s->base)
+        wg_px_release(s->px, s->base);
+    s->base = NULL;
+}
+
+/* ---- walking ---------------------------------------------------------------------------------- */
+
+static int enter(struct px_s3 *s, struct px_inode *child, bool made)
+{
+    if (child->type != WG_DIR) {
+        int err = child->type == WG_LNK ? ELOOP : ENOTDIR;
+
+        wg_px_release(s->px, child);
+        return err;
+    }
+    s->made[s->ndir] = made || unsynced_has(child->gfid);
+    s->dir[s->ndir++] = child;
+    return 0;
+}
+
+int wg_px_s3_walk(struct px_s3 *s, unsigned n)
+{
+    int err = 0;
+
+    while (err == 0 && s->ndir < n) {
+        struct px_inode *child;
+
+        err = wg_px_child(s->px, &s->cred, s->dir[s->ndir - 1], s->name[s->ndir - 1], &child, NULL);
+        if (err == 0)
+            err = enter(s, child, false);
+    }
+    return err == ENOTDIR || err == EXDEV ? ENOENT : err;
+}
+
+void wg_px_s3_before(struct posix *px, struct px_inode *dir)
+{
+    struct statx st = { 0 };
+
+    (void)wg_px_stat(dir->fd, &st);
+    wg_px_index_before(px, dir->gfid, &st);
+}
+
+void wg_px_s3_after(struct posix *px, struct px_inode *dir)
+{
+    struct statx st;
+
+    wg_px_index_after(px, dir->gfid, wg_px_stat(dir->fd, &st) ? NULL : &st);
+}
+
+/* Under a default ACL the kernel limits by it and by the mode; without, 022 stands for a umask. */
+static mode_t dir_mode(struct px_inode *dir)
+{
+    char path[PX_FD_PATH];
+
+    return getxattr(wg_px_fd_path(path, dir->fd), "system.posix_acl_default", NULL, 0) > 0 ? 0777
+                                                                                           : 0755;
+}
+
+/* The directory just made gets its record. */
+static int dir_adopt(struct px_s3 *s, struct px_inode *dir, const char *name, wg_gfid gfid,
+                     struct px_inode **ret)
+{
+    struct px_rec rec = { .gfid = gfid, .generation = 1 };
+    int fd = openat(dir->fd, name, O_PATH | O_NOFOLLOW | O_DIRECTORY | O_CLOEXEC), err;
+    struct wg_ref ref;
+    struct statx st;
+
+    if (fd < 0)
+        return errno;
+    rec.flags = PX_REC_MADE | wg_px_keydir_flags(dir, name);
+    err = wg_px_rec_init(s->px, fd, &rec, false);
+    if (err == EEXIST) /* a lookup was quicker: it took the gfid from our row, but can't know more */
+        err = wg_px_rec_init(s->px, fd, &rec, true);
+    if (err == 0)
+        err = wg_px_stat(fd, &st);
+    if (err) {
+        close(fd);
+        return err;
+    }
+    wg_px_index_born(s->px, gfid, &st);
+    err = wg_px_adopt(s->px, fd, &rec, &st, false, ret);
+    if (err == 0) {
+        wg_px_rec_changed(s->px, *ret, &rec);
+        wg_px_ref(*ret, &ref);
+        wg_px_ident_put(s->px, &st, &ref);
+    }
+    return err;
+}
+
+/* Names locked, nothing there. */
+static int make_dir(struct px_s3 *s, struct px_inode *dir, const char *name, wg_gfid gfid,
+                    struct px_inode **ret)
+{
+    int err;
+
+    if (wg_gfid_is_zero(gfid))
+        gfid = wg_gfid_new();
+    err = wg_px_room(s->px, 4096);
+    if (err == 0)
+        err = wg_px_index_add(s->px, dir->gfid, name, gfid, WG_DIR, NULL, 0);
+    if (err)
+        return err;
+    unsynced_add(gfid);
+    wg_px_s3_before(s->px, dir);
+    err = wg_px_as(s->px, &s->cred);
+    if (err == 0 && mkdirat(dir->fd, name, dir_mode(dir)) < 0)
+        err = errno;
+    if (err == 0) {
+        err = dir_adopt(s, dir, name, gfid, ret);
+        wg_px_s3_after(s->px, dir);
+        return err;
+    }
+    wg_px_s3_after(s->px, dir);
+    unsynced_drop(gfid);
+    (void)wg_px_index_remove(s->px, dir->gfid, name, gfid, true);
+    return err;
+}
+
+/* ---- twins -------------------------------------------------------------------------------------- */
+
+/* The twin of a name: one name in the same directory, or a chunk directory and a name in it. */
+static int twin_of(struct px_s3 *s, struct px_inode *dir, const char *name, bool make,
+                   struct px_inode **ret_dir, char **ret_name)
+{
+    char buf[WG_KEY_TWIN_MAX], *slash, *copy;
+    struct px_inode *chunk;
+    uint32_t len;
+    unsigned in = WG_KEY_IN_DIR;
+    int err = wg_px_keydir(s->px, dir, &in);
+
+    if (err)
+        return err;
+    err = wg_key_twin((enum wg_key_dir)in, wg_str_of(name), buf, &len);
+    copy = err ? NULL : wg_memdup(s->arena, buf, len);
+    if (!copy)
+        return err ? err : ENOMEM;
+    slash = strchr(copy, '/');
+    *ret_name = slash ? slash + 1 : copy;
+    *ret_dir = NULL;
+    if (!slash) {
+        wg_px_hold(dir);
+        *ret_dir = dir;
+        return 0;
+    }
+    *slash = '\0';
+    for (int tries = 0; tries < 4; tries++) {
+        struct px_names held;
+
+        err = wg_px_child(s->px, &s->cred, dir, copy, &chunk, NULL);
+        if (err == ENOENT && make) {
+            wg_px_lock_names(s->px, &held, &(struct px_at){ dir->gfid, copy }, 1);
+            err = make_dir(s, dir, copy, (wg_gfid){ 0 }, &chunk);
+            wg_px_unlock_names(s->px, &held);
+        }
+        if (err != EEXIST)
+            break;
+    }
+    if (err)
+        return err == ENOENT && !make ? 0 : err;
+    if (chunk->type != WG_DIR) {
+        wg_px_release(s->px, chunk);
+        return ENOTDIR;
+    }
+    *ret_dir = chunk;
+    return 0;
+}
+
+int wg_px_s3_twin(struct px_s3 *s, bool make)
+{
+    if (s->twin_dir || (s->twin_name && !make))
+        return 0;
+    return twin_of(s, s->dir[s->ncomp - 1], s->name[s->ncomp - 1], make, &s->twin_dir, &s->twin_name);
+}
+
+void wg_px_s3_lock(struct px_s3 *s, struct px_names *held)
+{
+    struct px_at at[2] = { { s->dir[s->ncomp - 1]->gfid, s->name[s->ncomp - 1] } };
+    unsigned n = 1;
+
+    if (s->twin_dir)
+        at[n++] = (struct px_at){ s->twin_dir->gfid, s->twin_name };
+    wg_px_lock_names(s->px, held, at, n);
+}
+
+void wg_px_s3_lock_dir(struct px_s3 *s, struct px_names *held)
+{
+    unsigned last = s->ncomp - 1, n = 1;
+    struct px_at at[3] = { { s->dir[last]->gfid, s->name[last] } };
+
+    if (s->twin_dir)
+        at[n++] = (struct px_at){ s->twin_dir->gfid, s->twin_name };
+    if (last > 0)
+        at[n++] = (struct px_at){ s->dir[last - 1]->gfid, s->name[last - 1] };
+    wg_px_lock_names(s->px, held, at, n);
+}
+
+/* Names locked: the file moves to its twin's name, so that a directory can have its own. */
+static int move_to_twin(struct px_s3 *s, struct px_inode *dir, const char *name,
+                        struct px_inode *twin_dir, const char *twin, struct px_inode *file)
+{
+    int err = wg_px_index_add(s->px, twin_dir->gfid, twin, file->gfid, file->type, file->hint,
+                              file->hint_len);
+
+    if (err == 0)
+        err = wg_px_as(s->px, &s->cred);
+    if (err)
+        return err;
+    wg_px_s3_before(s->px, dir);
+    wg_px_s3_before(s->px, twin_dir);
+    /* A twin that is there already is hidden by the plain file: it goes, as rename does it. */
+    if (renameat(dir->fd, name, twin_dir->fd, twin) < 0)
+        err = errno;
+    wg_px_s3_after(s->px, twin_dir);
+    wg_px_s3_after(s->px, dir);
+    if (err)
+        (void)wg_px_index_remove(s->px, twin_dir->gfid, twin, file->gfid, false);
+    else
+        err = wg_px_index_moved(s->px, dir->gfid, name, twin_dir->gfid, twin, file->gfid, file->type);
+    return err;
+}
+
+/* One directory of the path: there, made, or made after the file of its name has moved. */
+static int make_one(struct px_s3 *s, wg_gfid gfid)
+{
+    struct px_inode *dir = s->dir[s->ndir - 1], *child, *twin_dir = NULL;
+    char *name = s->name[s->ndir - 1], *twin = NULL;
+    struct px_names held;
+    struct px_at at[2] = { { dir->gfid, name } };
+    bool made = false;
+    int err = wg_px_child(s->px, &s->cred, dir, name, &child, NULL);
+
+    if (err == 0 && child->type != WG_REG)
+        return enter(s, child, false);
+    if (err == 0) {
+        wg_px_release(s->px, child);
+        err = twin_of(s, dir, name, true, &twin_dir, &twin);
+    }
+    if (err && err != ENOENT)
+        return err;
+    if (twin_dir)
+        at[1] = (struct px_at){ twin_dir->gfid, twin };
+    wg_px_lock_names(s->px, &held, at, twin_dir ? 2 : 1);
+    err = wg_px_child(s->px, &s->cred, dir, name, &child, NULL);
+    if (err == 0 && child->type == WG_REG && twin_dir) {
+        err = move_to_twin(s, dir, name, twin_dir, twin, child);
+        wg_px_release(s->px, child);
+        err = err ? err : ENOENT;
+    }
+    if (err == ENOENT) {
+        err = make_dir(s, dir, name, gfid, &child);
+        made = err == 0;
+    }
+    wg_px_unlock_names(s->px, &held);
+    if (twin_dir) {
+        int e = made ? wg_px_sync_dir(s->px, twin_dir) : 0;
+
+        wg_px_release(s->px, twin_dir);
+        err = err ? err : e;
+    }
+    if (err == 0 && child->type == WG_REG) { /* it became one meanwhile */
+        wg_px_release(s->px, child);
+        return EAGAIN;
+    }
+    return err ? err : enter(s, child, made);
+}
+
+int wg_px_s3_make(struct px_s3 *s, unsigned n, wg_gfid gfid)
+{
+    static const wg_gfid none;
+    unsigned again = 0;
+    int err = 0;
+
+    for (int tries = 0; err == 0 && s->ndir < n && tries < PX_S3_TRIES + (int)n; tries++) {
+        err = make_one(s, s->ndir + 1 == n ? gfid : none);
+        if (err == EEXIST || err == EAGAIN) {
+            err = 0; /* made or changed beside us: look again */
+            wg_px_s3_pause(again++);
+        }
+    }
+    if (err == 0 && s->ndir < n)
+        err = EBUSY;
+    return err;
+}
+
+/* ---- looking ------------------------------------------------------------------------------------ */
+
+static int look_at(struct px_s3 *s, struct px_inode *dir, const char *name, struct px_obj *ret)
+{
+    int err = wg_px_child(s->px, &s->cred, dir, name, &ret->ino, &ret->st);
+
+    if (err)
+        return err == EXDEV || err == ENOTDIR ? ENOENT : err;
+    ret->dir = dir;
+    ret->name = name;
+    if (ret->ino->type == WG_REG || ret->ino->type == WG_LNK)
+        return 0;
+    err = ret->ino->type == WG_DIR ? EISDIR : ENOENT;
+    wg_px_release(s->px, ret->ino);
+    ret->ino = NULL;
+    return err;
+}
+
+int wg_px_s3_look(struct px_s3 *s, struct px_obj *ret)
+{
+    int err, plain;
+
+    *ret = (struct px_obj){ 0 };
+    plain = look_at(s, s->dir[s->ncomp - 1], s->name[s->ncomp - 1], ret);
+    if (plain != ENOENT && plain != EISDIR)
+        return plain;
+    err = wg_px_s3_twin(s, false);
+    if (err)
+        return err;
+    err = s->twin_dir ? look_at(s, s->twin_dir, s->twin_name, ret) : ENOENT;
+    if (err == 0)
+        ret->twin = true;
+    return err == ENOENT ? plain : err;
+}
+
+int wg_px_dir_empty(int fd, bool *ret)
+{
+    int copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), err;
+    DIR *d = copy < 0 ? NULL : fdopendir(copy);
+    struct dirent *e;
+
+    if (!d) {
+        err = errno;
+        if (copy >= 0)
+            close(copy);
+        return err;
+    }
+    errno = 0;
+    do
+        e = readdir(d);
+    while (e && (!strcmp(e->d_name, ".") || !strcmp(e->d_name, "..")));
+    err = errno;
+    *ret = e == NULL;
+    closedir(d);
+    return err;
+}
+
+/*
+ * One that a PUT made is none while it may be on its way to get a key. If it stays empty (its files
+ * were removed by NFS), it shows as NFS's own empty directories do, so that S3 can delete it.
+ */
+#define SETTLED_S 10
+
+int wg_px_s3_is_object(struct px_s3 *s, struct px_inode *dir, const struct px_rec *rec,
+                       const struct statx *st)
+{
+    struct timespec now;
+    bool empty = false;
+    int err;
+
+    if (rec->flags & PX_REC_MARKER)
+        return 0;
+    clock_gettime(CLOCK_REALTIME_COARSE, &now);
+    if ((rec->flags & PX_REC_MADE) && now.tv_sec - st->stx_mtime.tv_sec < SETTLED_S)
+        return ENOENT;
+    err = wg_px_as(s->px, &s->cred);
+    if (err == 0)
+        err = wg_px_dir_empty(dir->fd, &empty);
+    return err ? err : empty ? 0 : ENOENT;
+}
+
+int wg_px_s3_look_dir(struct px_s3 *s, struct px_rec *rec, struct statx *st)
+{
+    struct px_inode *dir = s->dir[s->ncomp - 1];
+    int err;
+
+    if (dir == s->base)
+        return ENOENT;
+    err = wg_px_stat_inode(s->px, dir, st);
+    if (err == 0)
+        err = wg_px_rec(s->px, dir, rec);
+    if (err == 0)
+        err = wg_px_s3_is_object(s, dir, rec, st);
+    return err == ESTALE ? ENOENT : err;
+}
+
+void wg_px_s3_dir_etag(struct posix *px, const struct px_rec *rec, const struct statx *st,
+                       struct wg_etag *ret)
+{
+    static const uint8_t md5_of_nothing[16] = { 0xd4, 0x1d, 0x8c, 0xd9, 0x8f, 0x00, 0xb2, 0x04,
+                                                0xe9, 0x80, 0x09, 0x98, 0xec, 0xf8, 0x42, 0x7e };
+
+    (void)px;
+    (void)st;
+    *ret = (struct wg_etag){ .valid = true };
+    if ((rec->flags & PX_REC_MARKER) && (rec->flags & PX_REC_CLEAN)) {
+        memcpy(ret->md5, rec->md5, 16);
+        ret->parts = rec->parts;
+    } else {
+        memcpy(ret->md5, md5_of_nothing, 16);
+    }
+}
+
+/* ---- conditions ---------------------------------------------------------------------------------- */
+
+static bool same_etag(const struct wg_etag *a, const struct wg_etag *b)
+{
+    return a->valid && b->valid && a->synthetic == b->synthetic && a->parts == b->parts &&
+           memcmp(a->md5, b->md5, 16) == 0;
+}
+
+int wg_px_s3_check(const struct px_cond *c, const struct wg_etag *etag, const struct statx *st)
+{
+    if (c->flags & WG_IF_NONE_MATCH_ANY)
+        return ECONDITION;
+    if ((c->flags & WG_IF_MATCH) && !same_etag(etag, c->match))
+        return ECONDITION;
+    if ((c->flags & WG_IF_SIZE) && (S_ISDIR(st->stx_mode) ? 0 : st->stx_size) != c->size)
+        return ECONDITION;
+    if ((c->flags & WG_IF_MTIME) && st->stx_mtime.tv_sec != c->mtime.sec)
+        return ECONDITION;
+    return 0;
+}
+
+int wg_px_s3_check_none(const struct px_cond *c)
+{
+    return c->flags & (WG_IF_MATCH | WG_IF_MATCH_ANY | WG_IF_SIZE | WG_IF_MTIME) ? ENOENT : 0;
+}
+
+/* ---- leaving -------------------------------------------------------------------------------------- */
+
+void wg_px_s3_gone(struct posix *px, struct px_inode *dir, const char *name, struct px_inode *ino,
+                   const struct statx *st, bool last)
+{
+    struct statx now;
+
+    (void)wg_px_index_remove(px, dir->gfid, name, ino->gfid, last);
+    if (!last || (wg_px_stat(ino->fd, &now) == 0 && now.stx_nlink > 0 && ino->type != WG_DIR))
+        return; /* it has other names, or is kept for its readers */
+    wg_px_ident_drop(px, st);
+    wg_px_forget(px, ino);
+}
+
+/* Names locked. EBUSY: not ours to remove. */
+static int prune_locked(struct px_s3 *s, struct px_inode *parent, const char *name,
+                        struct px_inode *dir)
+{
+    struct statx st, now;
+    struct px_rec rec;
+    int err = wg_px_rec(s->px, dir, &rec);
+
+    if (err || (rec.flags & (PX_REC_MADE | PX_REC_MARKER)) != PX_REC_MADE)
+        return EBUSY;
+    err = wg_px_as(s->px, &s->cred);
+    if (err == 0)
+        err = wg_px_stat(dir->fd, &st);
+    if (err == 0)
+        err = wg_px_stat_at(parent->fd, name, &now);
+    if (err == 0 && now.stx_ino != st.stx_ino)
+        err = EBUSY;
+    if (err)
+        return err;
+    wg_px_s3_before(s->px, parent);
+    if (unlinkat(parent->fd, name, AT_REMOVEDIR) < 0)
+        err = errno;
+    wg_px_s3_after(s->px, parent);
+    if (err)
+        return err;
+    wg_px_s3_gone(s->px, parent, name, dir, &st, true);
+    unsynced_drop(dir->gfid);
+    return 0;
+}
+
+static int prune_one(struct px_s3 *s, struct px_inode *parent, const char *name, struct px_inode *dir)
+{
+    struct px_names held;
+    int err;
+
+    wg_px_lock_names(s->px, &held, &(struct px_at){ parent->gfid, name }, 1);
+    err = prune_locked(s, parent, name, dir);
+    wg_px_unlock_names(s->px, &held);
+    return err;
+}
+
+void wg_px_s3_prune(struct px_s3 *s, unsigned last)
+{
+    if (s->twin_dir && s->twin_dir != s->dir[s->ncomp - 1]) {
+        char chunk[WG_NAME_MAX + 1];
+
+        /* The twin's chunk: its name is the twin path's first component. */
+        snprintf(chunk, sizeof chunk, ".@+%.*s", WG_KEY_CHUNK, s->name[s->ncomp - 1]);
+        (void)prune_one(s, s->dir[s->ncomp - 1], chunk, s->twin_dir);
+    }
+    for (unsigned i = last; i > 0; i--)
+        if (prune_one(s, s->dir[i - 1], s->name[i - 1], s->dir[i]) != 0)
+            break;
+}
