@@ -45,7 +45,7 @@ static int get_data(struct getting *g, struct px_inode *ino, int fd, uint64_t fi
     uint32_t size = g->in->size < WG_IO_MAX ? g->in->size : WG_IO_MAX;
     struct wg_iobuf *buf;
     struct wg_seg *seg;
-    uint32_t len;
+    uint32_t len = 0;
     int err;
 
     (void)ino;
