@@ -421,6 +421,38 @@ START_TEST(the_verifier_lasts_until_a_restart)
 }
 END_TEST
 
+/* The store's syncs come here: the disk fails when told. */
+static int disk_error;
+
+int fdatasync(int fd)
+{
+    if (disk_error)
+        return errno = disk_error, -1;
+    return fsync(fd);
+}
+
+START_TEST(a_failed_sync_changes_the_verifier_for_everybody)
+{
+    struct brick b;
+    struct wg_ref f, g;
+    uint64_t verf;
+
+    brick_start(&b);
+    f = mkfile(&b, brick_root(), "f", 0644);
+    g = mkfile(&b, brick_root(), "g", 0644);
+    OK(put_text(&b, f, 0, "data", WG_UNSTABLE));
+    OK(put_text(&b, g, 0, "data", WG_UNSTABLE));
+    verf = OUT_(&b, write)->verf;
+    disk_error = EIO;
+    ERR(FOP_(&b, commit, .at = f), EIO);
+    ERR(put_text(&b, f, 0, "sync", WG_DATA_SYNC), EIO);
+    disk_error = 0;
+    OK(FOP_(&b, commit, .at = g));
+    ck_assert_uint_ne(OUT_(&b, commit)->verf, verf); /* its client sends the data again */
+    brick_end(&b);
+}
+END_TEST
+
 START_TEST(beyond_its_bound_the_brick_syncs_by_itself)
 {
     struct brick b;
@@ -548,6 +580,27 @@ START_TEST(statfs_leaves_the_reserve_out)
 }
 END_TEST
 
+START_TEST(a_directory_moved_out_shows_nothing_outside)
+{
+    struct brick b;
+    char out[300];
+    struct wg_ref d;
+
+    brick_start(&b);
+    d = mkdir_(&b, brick_root(), "d", 0755);
+    snprintf(out, sizeof out, "%s.out", b.dir);
+    OK(mkdir(out, 0755));
+    strcat(out, "/d");
+    OK(rename(brick_path(&b, "d"), out));
+    ERR(FOP_(&b, lookup, .at = at(d, "..")), ESTALE);
+    ERR(FOP_(&b, lookup, .at = at(brick_root(), "d")), ENOENT);
+    OK(rmdir(out));
+    *strrchr(out, '/') = '\0';
+    OK(rmdir(out));
+    brick_end(&b);
+}
+END_TEST
+
 START_TEST(files_from_behind_get_a_gfid_and_keep_it)
 {
     struct brick b;
@@ -589,9 +642,11 @@ TESTS("posix",
       TEST_ROW(writes_reach_past_4_gib_and_leave_holes)
       TEST_ROW(segments_are_written_in_order)
       TEST_ROW(the_verifier_lasts_until_a_restart)
+      TEST_ROW(a_failed_sync_changes_the_verifier_for_everybody)
       TEST_ROW(beyond_its_bound_the_brick_syncs_by_itself)
       TEST_ROW(setattr_sets_what_it_is_told)
       TEST_ROW(xattrs_are_those_of_users)
       TEST_ROW(ranges_are_copied_and_digested)
       TEST_ROW(statfs_leaves_the_reserve_out)
+      TEST_ROW(a_directory_moved_out_shows_nothing_outside)
       TEST_ROW(files_from_behind_get_a_gfid_and_keep_it))

@@ -90,6 +90,8 @@ wg_gfid wg_px_rec_derive(const struct posix *px, const struct statx *st);
 int wg_px_meta_get(struct posix *px, int fd, void *buf, uint32_t size, uint32_t *ret_len);
 int wg_px_meta_set(struct posix *px, int fd, const void *meta, uint32_t len);
 
+/* Changed so lately that a change under way may still leave the same mtime. */
+bool wg_px_young(const struct statx *st);
 /* Does the record's ETag hold for what statx says? */
 bool wg_px_rec_holds(const struct px_rec *rec, const struct statx *st);
 /* rec becomes clean with this ETag for what st says (after the last write, before publish). */

@@ -268,7 +268,7 @@ void wg_px_rec_stamp(struct px_rec *rec, const struct wg_etag *etag, const struc
     rec->mtime = (struct wg_time){ st->stx_mtime.tv_sec, st->stx_mtime.tv_nsec };
 }
 
-static bool young(const struct statx *st)
+bool wg_px_young(const struct statx *st)
 {
     struct timespec now;
     int64_t age;
@@ -317,7 +317,7 @@ void wg_px_etag(struct posix *px, struct px_inode *ino, const struct px_rec *rec
 
     *ret = (struct wg_etag){ .valid = true };
     if (!wg_px_rec_holds(rec, st)) {
-        if (!ino && young(st))
+        if (!ino && wg_px_young(st))
             ino = found = wg_px_peek(px, rec->gfid);
         if (ino)
             observe(px, ino, &r, &s);

@@ -141,7 +141,7 @@ static int open_handle(struct posix *px, const uint8_t *hint, uint8_t len)
     struct handle h;
 
     if (!px->handles || len < 2 || len > WG_HINT_MAX)
-        return -1;
+        return errno = ESTALE, -1;
     h.h.handle_type = hint[0];
     h.h.handle_bytes = len - 1u;
     memcpy(h.h.f_handle, hint + 1, len - 1u);
@@ -199,6 +199,11 @@ static int give_record(struct posix *px, const struct px_inode *dir, const char 
     uint8_t type = wg_px_type(st->stx_mode);
     int err;
 
+    /* The parent of a directory that somebody moved out of the brick is none of ours. */
+    if (!strcmp(name, ".."))
+        return ESTALE;
+    if (px->readonly)
+        return EROFS;
     *ret = (struct px_rec){ .generation = 1 };
     if (S_ISDIR(st->stx_mode))
         ret->flags = wg_px_keydir_flags(dir, name);
@@ -300,7 +305,21 @@ int wg_px_child(struct posix *px, const struct wg_cred *cred, struct px_inode *d
 
 /* ---- refs ------------------------------------------------------------------------------------ */
 
-/* Takes fd over. ESTALE when it is not gfid. */
+/*
+ * An open that failed: does it say that the inode is not there? Everything else (no memory, no
+ * descriptors, EIO) must not make a client believe that its file is gone.
+ */
+static int open_failed(int err)
+{
+    static const int absent[] = { ESTALE, ENOENT, ENOTDIR, ELOOP, EINVAL, ENAMETOOLONG };
+
+    for (unsigned i = 0; i < sizeof absent / sizeof absent[0]; i++)
+        if (err == absent[i])
+            return ESTALE;
+    return err;
+}
+
+/* Takes fd over (of an open that may have failed). ESTALE when it is not gfid. */
 static int adopt_if(struct posix *px, int fd, wg_gfid gfid, struct px_inode **ret)
 {
     struct px_rec rec;
@@ -308,7 +327,7 @@ static int adopt_if(struct posix *px, int fd, wg_gfid gfid, struct px_inode **re
     int err;
 
     if (fd < 0)
-        return ESTALE;
+        return open_failed(errno);
     err = wg_px_stat(fd, &st);
     if (err == 0)
         err = here(px, &st) ? record_of(px, fd, &st, &rec) : ESTALE;
@@ -338,15 +357,18 @@ static int find_by_index(struct posix *px, wg_gfid gfid, unsigned depth, struct 
     struct px_inode *dir;
     struct wg_ref parent = { 0 };
     struct px_where *w;
-    int err = ESTALE;
+    int err;
 
     if (depth == FIND_DEPTH)
         return ESTALE;
     w = malloc(sizeof *w); /* not on the stack: this recurses */
     if (!w)
         return ENOMEM;
-    if (wg_px_index_find(px, gfid, w) != 0)
+    err = wg_px_index_find(px, gfid, w);
+    if (err) {
+        err = err == ENOENT ? ESTALE : err;
         goto out;
+    }
     err = adopt_if(px, open_handle(px, w->hint, w->hint_len), gfid, ret);
     if (err != ESTALE)
         goto out;

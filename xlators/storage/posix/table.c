@@ -173,6 +173,8 @@ int wg_px_adopt(struct posix *px, int fd, const struct px_rec *rec, const struct
         return ENOMEM;
     }
     ino->pinned = pinned;
+    /* An ETag may have gone out before the last eviction, or from a list (R6). */
+    ino->observed = !pinned && ino->dirty && ino->type == WG_REG && wg_px_young(st);
     pthread_mutex_lock(&sh->lock);
     had = find_locked(sh, rec->gfid);
     if (!had) {
