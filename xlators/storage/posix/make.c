@@ -2,10 +2,9 @@
 /*
  * Fops that make a name: create, mkdir, symlink, mknod, link. Each goes the same way: check the
  * name, lock it, see what is there (a replay finds its own work by the gfid that the caller
- * named), note the name in the index, make it as the caller, set the record.
- *
- * A file is made without a name, its record set, and linked. The others can't be: between the
- * call and the record a killed brick leaves an inode whose gfid only the index knows (R5).
+ * named), note the name in the index, make it as the caller, set the record. A brick killed before
+ * the last step leaves an inode whose gfid the index knows (R5). (A file could be made without
+ * a name, its record set, and linked; that costs a half more and needs more of the file system.)
  */
 #include "posix.h"
 
@@ -73,9 +72,10 @@ static void answer(struct making *m, const struct wg_ref *ref, const struct stat
     wg_px_iatt(st, ref->gfid, m->ret_attr);
 }
 
-static int note(struct making *m, const uint8_t *hint, uint8_t len)
+/* Before the name is made: should we be killed before the record is set, this says its gfid (R5). */
+static int note(struct making *m)
 {
-    return wg_px_index_add(m->px, m->dir->gfid, m->name, m->gfid, m->type, hint, len);
+    return wg_px_index_add(m->px, m->dir->gfid, m->name, m->gfid, m->type, NULL, 0);
 }
 
 static void unnote(struct making *m)
@@ -119,146 +119,109 @@ static struct px_rec record_for(const struct making *m)
     return rec;
 }
 
-/* ---- a file ---------------------------------------------------------------------------------------- */
+/* ---- something new ------------------------------------------------------------------------------------ */
 
-/* fd is the new file without a name; taken over, as its inode's first data fd. */
-static int file_adopt(struct making *m, int fd, struct px_inode **ret)
-{
-    struct posix *px = m->px;
-    struct px_rec rec = record_for(m);
-    char path[PX_FD_PATH];
-    struct statx st;
-    int opath, err = 0;
-
-    if ((m->attrs.valid & WG_SET_SIZE) && m->attrs.size > 0)
-        err = m->attrs.size > INT64_MAX ? EFBIG : ftruncate(fd, (off_t)m->attrs.size) ? errno : 0;
-    if (err == 0)
-        err = wg_px_rec_init(px, fd, &rec, false);
-    if (err == 0)
-        err = wg_px_stat(fd, &st);
-    if (err == 0) {
-        opath = open(wg_px_fd_path(path, fd), O_PATH | O_CLOEXEC);
-        err = opath < 0 ? errno : wg_px_adopt(px, opath, &rec, &st, true, ret);
-    }
-    if (err) {
-        close(fd);
-        return err;
-    }
-    wg_px_keep_open(px, m->cred, *ret, O_RDWR, fd);
-    m->attrs = missing(&m->attrs, &st);
-    return m->attrs.valid ? wg_px_set_attrs(px, m->cred, *ret, &m->attrs) : 0;
-}
-
-static int file_link(struct making *m, struct px_inode *ino)
-{
-    char path[PX_FD_PATH];
-    int err = note(m, ino->hint, ino->hint_len);
-
-    if (err == 0)
-        err = wg_px_as(m->px, m->cred);
-    if (err == 0 && linkat(AT_FDCWD, wg_px_fd_path(path, ino->fd), m->dir->fd, m->name,
-                           AT_SYMLINK_FOLLOW) != 0)
-        err = errno;
-    if (err)
-        unnote(m);
-    return err;
-}
-
-static int make_file(struct making *m)
-{
-    struct px_inode *ino = NULL;
-    struct wg_ref ref;
-    struct statx st;
-    int fd, err = wg_px_as(m->px, m->cred);
-
-    if (err)
-        return err;
-    fd = openat(m->dir->fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, mode_of(m));
-    if (fd < 0)
-        return errno;
-    err = file_adopt(m, fd, &ino);
-    if (err == 0)
-        err = file_link(m, ino);
-    if (err == 0)
-        err = wg_px_stat(ino->fd, &st);
-    if (err == 0) {
-        wg_px_unpin(m->px, ino);
-        wg_px_ref(ino, &ref);
-        wg_px_ident_put(m->px, &st, &ref);
-        answer(m, &ref, &st);
-    } else if (ino) {
-        wg_px_forget(m->px, ino);
-    }
-    if (ino)
-        wg_px_release(m->px, ino);
-    return err;
-}
-
-/* ---- what can't be made without its name -------------------------------------------------------------- */
-
-static int make_node(struct making *m)
+/* The file's fd in *ret_fd; -1 for what has no data. */
+static int make_name(struct making *m, int *ret_fd)
 {
     static const mode_t kinds[] = {
         [WG_BLK] = S_IFBLK, [WG_CHR] = S_IFCHR, [WG_SOCK] = S_IFSOCK, [WG_FIFO] = S_IFIFO,
     };
-    int r;
+    int r, flags = O_CREAT | O_EXCL | O_RDWR | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY;
 
-    if (m->type == WG_DIR)
+    *ret_fd = -1;
+    if (m->type == WG_REG)
+        r = *ret_fd = openat(m->dir->fd, m->name, flags, mode_of(m));
+    else if (m->type == WG_DIR)
         r = mkdirat(m->dir->fd, m->name, mode_of(m));
     else if (m->type == WG_LNK)
         r = symlinkat(m->target, m->dir->fd, m->name);
     else
         r = mknodat(m->dir->fd, m->name, kinds[m->type] | mode_of(m), m->dev);
-    return r == 0 ? 0 : errno;
+    return r >= 0 ? 0 : errno;
 }
 
-/* The inode just made gets its record and goes into the table. */
-static int node_adopt(struct making *m, struct px_inode **ret)
+/* Who looks names up does not lock them, and may have given the new inode its record before us. */
+static int set_record(struct making *m, int fd, struct px_rec *rec)
 {
-    struct px_rec rec;
-    struct statx st;
-    int fd = openat(m->dir->fd, m->name, O_PATH | O_NOFOLLOW | O_CLOEXEC), err;
+    struct px_rec theirs;
+    int err;
 
-    if (fd < 0)
-        return errno;
-    err = wg_px_stat(fd, &st);
-    if (err == 0 && !m->px->handles && m->type != WG_DIR) {
-        m->gfid = wg_px_rec_derive(m->px, &st);
-        rec = record_for(m);
-        err = note(m, NULL, 0);
-    } else if (err == 0) {
-        rec = record_for(m);
-        err = wg_px_rec_init(m->px, fd, &rec, false);
-    }
-    if (err) {
-        close(fd);
+    *rec = record_for(m);
+    err = wg_px_rec_init(m->px, fd, rec, false);
+    if (err != EEXIST)
         return err;
-    }
-    err = wg_px_adopt(m->px, fd, &rec, &st, false, ret);
+    err = wg_px_rec_get(m->px, fd, &theirs);
     if (err)
         return err;
-    m->attrs = missing(&m->attrs, &st);
-    return m->attrs.valid ? wg_px_set_attrs(m->px, m->cred, *ret, &m->attrs) : 0;
+    m->gfid = rec->gfid = theirs.gfid;
+    return wg_px_rec_init(m->px, fd, rec, true);
 }
 
-static int make_other(struct making *m)
+/* The gfid of the new inode, or of what can't be told one. */
+static int identify(struct making *m, int fd, struct px_rec *rec, struct statx *st)
+{
+    int err = wg_px_stat(fd, st);
+
+    if (err)
+        return err;
+    if (m->px->handles || m->type == WG_DIR || m->type == WG_REG) {
+        err = set_record(m, fd, rec);
+        return err ? err : wg_px_stat(fd, st); /* the record changed ctime */
+    }
+    m->gfid = wg_px_rec_derive(m->px, st);
+    *rec = record_for(m);
+    return note(m);
+}
+
+/* The inode just made (data: its fd, taken over, or -1) goes into the table with its attributes. */
+static int adopt_new(struct making *m, int data, struct px_inode **ret, struct statx *st)
+{
+    struct px_rec rec;
+    int fd = openat(m->dir->fd, m->name, O_PATH | O_NOFOLLOW | O_CLOEXEC), err;
+
+    err = fd < 0 ? errno : 0;
+    if (err == 0 && data >= 0 && (m->attrs.valid & WG_SET_SIZE) && m->attrs.size > 0)
+        err = m->attrs.size > INT64_MAX ? EFBIG : ftruncate(data, (off_t)m->attrs.size) ? errno : 0;
+    if (err == 0)
+        err = identify(m, fd, &rec, st);
+    if (err) {
+        if (fd >= 0)
+            close(fd);
+        if (data >= 0)
+            close(data);
+        return err;
+    }
+    err = wg_px_adopt_new(m->px, fd, &rec, st, ret);
+    if (data >= 0 && err == 0)
+        wg_px_keep_open(m->px, m->cred, *ret, O_RDWR, data); /* the creator writes next */
+    else if (data >= 0)
+        close(data);
+    if (err)
+        return err;
+    m->attrs = missing(&m->attrs, st);
+    if (m->attrs.valid == 0)
+        return 0;
+    err = wg_px_set_attrs(m->px, m->cred, *ret, &m->attrs);
+    return err ? err : wg_px_stat((*ret)->fd, st);
+}
+
+static int make_new(struct making *m)
 {
     struct px_inode *ino = NULL;
     struct wg_ref ref;
     struct statx st;
-    int err = note(m, NULL, 0);
+    int data, err = note(m);
 
     if (err == 0)
         err = wg_px_as(m->px, m->cred);
     if (err == 0)
-        err = make_node(m);
+        err = make_name(m, &data);
     if (err) {
         unnote(m);
         return err;
     }
-    err = node_adopt(m, &ino);
-    if (err == 0)
-        err = wg_px_stat(ino->fd, &st);
+    err = adopt_new(m, data, &ino, &st);
     if (err == 0) {
         wg_px_ref(ino, &ref);
         wg_px_ident_put(m->px, &st, &ref);
@@ -303,7 +266,7 @@ static int make(struct making *m, bool replay)
     int err = wg_px_ident(m->px, m->cred, m->dir, m->name, &ref, &st);
 
     if (err == ENOENT)
-        return m->type == WG_REG ? make_file(m) : make_other(m);
+        return make_new(m);
     if (err == 0)
         err = check_existing(m, replay, &ref, &st);
     if (err == 0)
@@ -357,7 +320,7 @@ static int create(struct making *m, uint32_t how)
     int err = wg_px_ident(m->px, m->cred, m->dir, m->name, &ref, &st);
 
     if (err == ENOENT)
-        return make_file(m);
+        return make_new(m);
     if (err)
         return err;
     if (wg_gfid_eq(ref.gfid, m->gfid) || (how == WG_EXCLUSIVE && verifier_is(m, &ref))) {
@@ -482,7 +445,7 @@ static int link_name(struct making *m, struct px_inode *ino, bool replay)
     err = wg_px_stat_inode(m->px, ino, &st);
     if (err)
         return err;
-    err = note(m, ino->hint, ino->hint_len);
+    err = wg_px_index_add(m->px, m->dir->gfid, m->name, m->gfid, m->type, ino->hint, ino->hint_len);
     if (err == 0)
         err = wg_px_as(m->px, m->cred);
     if (err == 0 && linkat(AT_FDCWD, wg_px_fd_path(path, ino->fd), m->dir->fd, m->name,

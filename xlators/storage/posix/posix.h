@@ -198,6 +198,9 @@ int wg_px_child(struct posix *px, const struct wg_cred *cred, struct px_inode *d
  */
 int wg_px_adopt(struct posix *px, int fd, const struct px_rec *rec, const struct statx *st,
                 bool pinned, struct px_inode **ret);
+/* The same for an inode that has just got its name: nobody has seen its content. */
+int wg_px_adopt_new(struct posix *px, int fd, const struct px_rec *rec, const struct statx *st,
+                    struct px_inode **ret);
 void wg_px_unpin(struct posix *px, struct px_inode *ino);
 /* The inode lost its last name: forget it, so that its number may be used again. */
 void wg_px_forget(struct posix *px, struct px_inode *ino);

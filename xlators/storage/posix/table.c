@@ -162,8 +162,8 @@ static struct px_inode *inode_new(struct posix *px, int fd, const struct px_rec 
     return ino;
 }
 
-int wg_px_adopt(struct posix *px, int fd, const struct px_rec *rec, const struct statx *st,
-                bool pinned, struct px_inode **ret)
+static int adopt(struct posix *px, int fd, const struct px_rec *rec, const struct statx *st,
+                 bool pinned, bool observed, struct px_inode **ret)
 {
     struct px_shard *sh = shard_of(px, rec->gfid);
     struct px_inode *ino = inode_new(px, fd, rec, st), *had, *out = NULL;
@@ -173,8 +173,7 @@ int wg_px_adopt(struct posix *px, int fd, const struct px_rec *rec, const struct
         return ENOMEM;
     }
     ino->pinned = pinned;
-    /* An ETag may have gone out before the last eviction, or from a list (R6). */
-    ino->observed = !pinned && ino->dirty && ino->type == WG_REG && wg_px_young(st);
+    ino->observed = observed;
     pthread_mutex_lock(&sh->lock);
     had = find_locked(sh, rec->gfid);
     if (!had) {
@@ -201,6 +200,22 @@ int wg_px_adopt(struct posix *px, int fd, const struct px_rec *rec, const struct
     destroy(px, ino);
     *ret = had;
     return 0;
+}
+
+int wg_px_adopt(struct posix *px, int fd, const struct px_rec *rec, const struct statx *st,
+                bool pinned, struct px_inode **ret)
+{
+    /* A synthetic ETag may have gone out before the last eviction, or from a list (R6). */
+    bool observed = !pinned && S_ISREG(st->stx_mode) && !(rec->flags & PX_REC_CLEAN) &&
+                    wg_px_young(st);
+
+    return adopt(px, fd, rec, st, pinned, observed, ret);
+}
+
+int wg_px_adopt_new(struct posix *px, int fd, const struct px_rec *rec, const struct statx *st,
+                    struct px_inode **ret)
+{
+    return adopt(px, fd, rec, st, false, false, ret);
 }
 
 void wg_px_release(struct posix *px, struct px_inode *ino)
