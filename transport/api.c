@@ -153,6 +153,7 @@ int lane_new(const struct wg_lane_opts *opts, struct wg_lane **ret)
     pthread_cond_init(&l->qcond, NULL);
     outq_init(&l->small);
     outq_init(&l->large);
+    outq_init(&l->held);
     outq_init(&l->batch.done);
     l->small_credit = SMALL_CREDIT;
     l->backoff_ns = l->o.backoff_min_ms * MS;

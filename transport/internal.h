@@ -168,6 +168,8 @@ struct wg_lane {
     pthread_mutex_t qlock;
     pthread_cond_t qcond;      /* writing cleared, ended, away dropped */
     struct outq small, large;
+    struct outq held;          /* sent by other threads while up() runs */
+    bool opening;              /* it runs */
     struct out *spare;
     unsigned nspare;
     bool open;                 /* bytes may be written */
@@ -188,7 +190,6 @@ struct wg_lane {
     atomic_uint_least64_t queued;   /* written under qlock */
     atomic_uint_least64_t corked;   /* bytes gathered by the reader */
     atomic_uint_least64_t conn;     /* 0 while down */
-    atomic_bool opening;            /* in up(): only that thread sends */
     atomic_int state;
     atomic_bool closing, kick, doomed;
     atomic_int pauses;
@@ -240,6 +241,7 @@ int lane_recv_cipher(struct wg_lane *l);
 /* send.c */
 int lane_send_own(struct wg_lane *l, uint8_t type, uint64_t id);
 void lane_pump(struct wg_lane *l);
+void lane_opened(struct wg_lane *l);   /* up() has returned */
 void lane_uncork(struct wg_lane *l);
 void lane_writable(struct wg_lane *l); /* POLLOUT, reader */
 void lane_drop_queue(struct wg_lane *l); /* no writer, qlock not held */

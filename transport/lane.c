@@ -256,14 +256,14 @@ static void go_up(struct wg_lane *l)
     atomic_fetch_add(&l->connects, 1);
     wg_info("lane %s with %s (%s) is up%s%s", l->o.name, l->peer_addr, l->peer_name,
             l->tls_text[0] ? ", " : "", l->tls_text);
-    atomic_store(&l->opening, true);
     pthread_mutex_lock(&l->qlock);
+    l->opening = true;
     atomic_store(&l->conn, conn);
     pthread_mutex_unlock(&l->qlock);
     tl_view.lane = l;
     l->o.ops->up(l, conn);
     tl_view.lane = NULL;
-    atomic_store(&l->opening, false);
+    lane_opened(l);
     /* A reload between handshake and now looked at lanes that were up: look here. */
     if (l->o.tls) {
         struct tls_state *s = tls_current(l->o.tls);

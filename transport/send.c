@@ -130,20 +130,34 @@ static bool sendable(const struct wg_lane *l, uint64_t conn)
 {
     uint64_t now = atomic_load_explicit(&l->conn, memory_order_relaxed);
 
-    if (!l->open || now == 0 || (conn != 0 && conn != now))
-        return false;
-    /* While up() runs, only messages from there go out, so that they are the first. */
-    return !atomic_load_explicit(&l->opening, memory_order_relaxed) || tl_view.lane == l;
+    return l->open && now != 0 && (conn == 0 || conn == now);
 }
 
 static void enqueue(struct wg_lane *l, struct out *o, bool gather)
 {
-    outq_push(o->wire <= SMALL_MAX ? &l->small : &l->large, o);
+    /* While up() runs, what others send waits, so that the messages sent from there are the first. */
+    if (l->opening && tl_view.lane != l && !o->own)
+        outq_push(&l->held, o);
+    else
+        outq_push(o->wire <= SMALL_MAX ? &l->small : &l->large, o);
     atomic_store_explicit(&l->queued, atomic_load_explicit(&l->queued, memory_order_relaxed) + o->wire,
                           memory_order_relaxed);
     l->queued_msgs++;
     if (!gather)
         l->urgent = true;
+}
+
+void lane_opened(struct wg_lane *l)
+{
+    struct out *o;
+
+    pthread_mutex_lock(&l->qlock);
+    l->opening = false;
+    while ((o = outq_pop(&l->held)))
+        outq_push(o->wire <= SMALL_MAX ? &l->small : &l->large, o);
+    l->urgent = l->queued_msgs > 0;
+    pthread_mutex_unlock(&l->qlock);
+    lane_pump(l);
 }
 
 /* Under qlock: the queue has room for one more message of about this size, or none at all. */
@@ -626,7 +640,7 @@ void lane_drop_queue(struct wg_lane *l)
 
     outq_init(&all);
     pthread_mutex_lock(&l->qlock);
-    while ((o = outq_pop(&l->small)) || (o = outq_pop(&l->large)) || (o = outq_pop(&l->batch.done)))
+    while ((o = outq_pop(&l->small)) || (o = outq_pop(&l->large)) || (o = outq_pop(&l->held)) || (o = outq_pop(&l->batch.done)))
         outq_push(&all, o);
     if (l->cur)
         outq_push(&all, l->cur);
@@ -636,7 +650,7 @@ void lane_drop_queue(struct wg_lane *l)
     l->batch.n = l->batch.at = l->batch.msgs = 0;
     l->batch.bytes = 0;
     l->queued_msgs = 0;
-    l->urgent = l->extra = l->blocked = l->full = false;
+    l->urgent = l->extra = l->blocked = l->full = l->opening = false;
     atomic_store(&l->queued, 0);
     pthread_mutex_unlock(&l->qlock);
     while ((o = outq_pop(&all))) {

@@ -71,7 +71,8 @@ struct wg_down {
 struct wg_lane_ops {
     /*
      * Connected, certificates checked. conn counts connections of this process, never 0. No message
-     * was sent or received on it yet; messages sent from here go out first.
+     * was sent or received on it yet; messages sent from here go out first, what other threads send meanwhile
+     * follows when it returns.
      */
     void (*up)(struct wg_lane *lane, uint64_t conn);
     /*
@@ -176,7 +177,8 @@ void wg_lane_unref(struct wg_lane *lane);
 void *wg_lane_user(const struct wg_lane *lane);
 /* In up() at the latest, before other threads know the lane. */
 void wg_lane_set_user(struct wg_lane *lane, void *user);
-struct wg_listener *wg_lane_listener(const struct wg_lane *lane); /* NULL for a client lane */
+/* NULL for a client lane. Not after down() has returned: the listener may be gone. */
+struct wg_listener *wg_lane_listener(const struct wg_lane *lane);
 
 enum wg_lane_state { WG_LANE_IDLE, WG_LANE_CONNECTING, WG_LANE_HANDSHAKE, WG_LANE_UP, WG_LANE_DRAINING, WG_LANE_CLOSED };
 
