@@ -143,6 +143,7 @@ struct wg_lane {
     struct wg_lane *ready_next;
     struct poller_link link;
     struct tls_state *tls_state;
+    char refused[256];         /* the name that was not on the list */
     char logged[160];          /* the last reason logged: each is said once */
     bool undrained;            /* SSL may give more without another recv */
     bool shaken;               /* the TLS handshake is over (or there is none) */

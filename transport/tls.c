@@ -156,6 +156,8 @@ static int verify_cb(int ok, X509_STORE_CTX *ctx)
         return ok;
     if (peer_allowed(l->tls_state, X509_STORE_CTX_get_current_cert(ctx), l->o.peer_name))
         return 1;
+    if (!cert_names(X509_STORE_CTX_get_current_cert(ctx), like_first, l->refused))
+        l->refused[0] = '\0';
     X509_STORE_CTX_set_error(ctx, X509_V_ERR_HOSTNAME_MISMATCH);
     return 0;
 }
@@ -616,13 +618,9 @@ int tls_error(SSL *ssl, char *text, size_t size)
     int err = EPROTO;
 
     if (reason == SSL_R_CERTIFICATE_VERIFY_FAILED && verify == X509_V_ERR_HOSTNAME_MISMATCH) {
-        X509 *cert = SSL_get1_peer_certificate(ssl);
-        char name[256] = "?";
+        const struct wg_lane *l = SSL_get_app_data(ssl);
 
-        if (cert)
-            cert_names(cert, like_first, name);
-        X509_free(cert);
-        snprintf(text, size, "the peer's name is not on the allow list%s%.100s", cert ? ": " : "", cert ? name : "");
+        snprintf(text, size, "the peer's name is not on the allow list: %.100s", l->refused);
         err = EACCES;
     } else if (reason == SSL_R_CERTIFICATE_VERIFY_FAILED) {
         snprintf(text, size, "the peer's certificate is refused: %s", X509_verify_cert_error_string(verify));
