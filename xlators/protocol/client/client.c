@@ -227,22 +227,56 @@ static int client_start(struct wg_xlator *xl)
     return err;
 }
 
-static void dump_slot(struct wg_slot *s, void *arg)
-{
-    struct wg_dump *d = arg;
-    uint64_t now = wg_now_ns();
+/* What a dump says of one call: copied first, so that no call waits for the dump. */
+struct shown {
+    uint64_t id, call, sent_ns, deadline_ns, gaveup;
+    uint16_t op;
+    uint8_t lane;
+    bool replay;
+};
 
+struct shown_list {
+    unsigned n;
+    struct shown call[];
+};
+
+static void copy_slot(struct wg_slot *s, void *arg)
+{
+    struct shown_list *list = arg;
+
+    list->call[list->n++] = (struct shown){ s->id, s->frame->call->id, s->sent_ns, s->deadline_ns,
+                                            s->gaveup, s->frame->op, s->lane_index, s->replay };
+}
+
+static void dump_call(const struct shown *s, uint64_t now, struct wg_dump *d)
+{
     wg_dump_object(d, NULL);
     wg_dump_fmt(d, "id", "%llu/%u", (unsigned long long)(s->id >> 16), wg_id_slot(s->id));
-    wg_dump_u64(d, "call", s->frame->call->id);
-    wg_dump_str(d, "op", wg_op_name(s->frame->op));
-    wg_dump_u64(d, "lane", s->lane_index);
+    wg_dump_u64(d, "call", s->call);
+    wg_dump_str(d, "op", wg_op_name(s->op));
+    wg_dump_u64(d, "lane", s->lane);
     if (s->sent_ns)
         wg_dump_u64(d, "sent_ms_ago", now > s->sent_ns ? (now - s->sent_ns) / 1000000 : 0);
     wg_dump_i64(d, "deadline_in_ms", ((int64_t)s->deadline_ns - (int64_t)now) / 1000000);
     wg_dump_bool(d, "replay", s->replay);
     wg_dump_u64(d, "given_up_by_epoch", s->gaveup);
     wg_dump_end(d);
+}
+
+static void dump_calls(struct wg_client *c, struct wg_dump *d)
+{
+    struct shown_list *list = malloc(sizeof *list + c->table.nslots * sizeof *list->call);
+    uint64_t now = wg_now_ns();
+
+    if (!list)
+        return;
+    list->n = 0;
+    wg_inflight_each(&c->table, copy_slot, list);
+    wg_dump_array(d, "inflight");
+    for (unsigned i = 0; i < list->n; i++)
+        dump_call(&list->call[i], now, d);
+    wg_dump_end(d);
+    free(list);
 }
 
 static void dump_lane(struct wg_client_lane *l, struct wg_dump *d)
@@ -282,9 +316,7 @@ static void client_dump(struct wg_xlator *xl, struct wg_dump *d)
     for (unsigned i = 0; i < c->nlanes; i++)
         dump_lane(&c->lanes[i], d);
     wg_dump_end(d);
-    wg_dump_array(d, "inflight");
-    wg_inflight_each(&c->table, dump_slot, d);
-    wg_dump_end(d);
+    dump_calls(c, d);
 }
 
 const struct wg_class wg_protocol_client = {

@@ -85,13 +85,16 @@ static void sweep(struct wg_server *v, uint64_t now)
 
 void wg_server_forget_all(struct wg_server *v)
 {
-    pthread_mutex_lock(&v->lock);
-    while (v->sessions) {
+    bool left;
+
+    do {
+        pthread_mutex_lock(&v->lock);
         sweep(v, UINT64_MAX);
-        if (v->sessions)
+        left = v->sessions != NULL;
+        pthread_mutex_unlock(&v->lock);
+        if (left)
             usleep(1000);
-    }
-    pthread_mutex_unlock(&v->lock);
+    } while (left);
 }
 
 /* --- the handshake --- */
