@@ -374,16 +374,14 @@ void s3_body_end(struct s3_req *r)
 
 void s3_body_abort(struct s3_req *r, int err)
 {
-    struct s3_body *b = r->body;
-
-    if (!b)
-        return;
     pthread_mutex_lock(&r->conn->lock);
-    if (!b->end) {
+    /* While the headers are being read r->body is the connection's own, and nobody waits. */
+    struct s3_body *b = r->conn->phase == S3_PHASE_NEW ? NULL : r->body;
+    if (b && !b->end) {
         b->end = true;
         b->err = err;
     }
-    if (b->waiter)
+    if (b && b->waiter)
         wg_co_wake(b->waiter);
     pthread_mutex_unlock(&r->conn->lock);
 }

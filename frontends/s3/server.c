@@ -466,9 +466,18 @@ static void quiesce(struct s3_listener *l)
 {
     if (!l->daemon)
         return;
-    int fd = MHD_quiesce_daemon(l->daemon);
-    if (fd >= 0)
-        close(fd);
+    /* Refuses new connections now; closed when no thread of the library can touch it any more. */
+    if (MHD_quiesce_daemon(l->daemon) >= 0)
+        shutdown(l->fd, SHUT_RDWR);
+}
+
+static void stop_listener(struct s3_listener *l)
+{
+    if (!l->daemon)
+        return;
+    MHD_stop_daemon(l->daemon);
+    l->daemon = NULL;
+    close(l->fd);
 }
 
 /* A suspended connection at MHD_stop_daemon aborts the process; and nobody may sleep anew. */
@@ -513,11 +522,9 @@ void wg_s3_stop(struct wg_s3 *s3, unsigned drain_ms)
     atomic_store(&s3->aborting, true);
     abort_listener(&s3->http);
     abort_listener(&s3->https);
-    if (s3->http.daemon)
-        MHD_stop_daemon(s3->http.daemon);
-    if (s3->https.daemon)
-        MHD_stop_daemon(s3->https.daemon);
-    delist(s3);
+    delist(s3); /* a dump looks at the daemons */
+    stop_listener(&s3->http);
+    stop_listener(&s3->https);
     if (wait_requests(s3, 30000))
         free_all(s3);
     else
