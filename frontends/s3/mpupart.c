@@ -19,7 +19,7 @@ static int part_number(struct s3_req *r, uint32_t *ret)
 
 int wg_s3_check_part(struct s3_req *r)
 {
-    uint32_t number;
+    uint32_t number = 0;
 
     if (wg_s3_header(r, "x-amz-server-side-encryption-customer-algorithm"))
         return wg_s3_fail(r, S3E(NotImplemented), "Server-side encryption is not supported.");
@@ -118,7 +118,7 @@ int wg_s3_upload_part(struct wg_co *co, struct s3_req *r)
     const struct s3_digests *d;
     struct s3_upload u;
     char key[S3_UPLOAD_KEY];
-    uint32_t number;
+    uint32_t number = 0;
     int err = part_number(r, &number);
 
     if (!err)
@@ -222,7 +222,7 @@ int wg_s3_upload_part_copy(struct wg_co *co, struct s3_req *r)
 {
     struct part_copy *c = WG_NEW(&r->call->arena, struct part_copy);
     char key[S3_UPLOAD_KEY];
-    uint32_t number;
+    uint32_t number = 0;
     int err;
 
     if (!c)
