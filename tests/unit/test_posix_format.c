@@ -186,7 +186,115 @@ START_TEST(a_kill_leaves_a_brick_that_starts)
 }
 END_TEST
 
+START_TEST(a_gfid_alone_finds_its_inode)
+{
+    struct brick b;
+    struct wg_ref d, e, f;
+
+    brick_start(&b);
+    d = mkdir_(&b, brick_root(), "d", 0755);
+    e = mkdir_(&b, d, "e", 0755);
+    f = mkfile(&b, e, "f", 0644);
+    OK(put_text(&b, f, 0, "found", WG_FILE_SYNC));
+    OK(FOP_(&b, link, .at = f, .to = at(d, "other")));
+    d.hint_len = f.hint_len = 0;
+    brick_restart(&b);
+    ck_assert_str_eq(get_text(&b, f), "found");
+    brick_restart(&b);
+    OK(FOP_(&b, rename, .from = at(d, "e"), .to = at(brick_root(), "moved")));
+    brick_restart(&b);
+    ck_assert_str_eq(get_text(&b, f), "found");
+    OK(FOP_(&b, unlink, .at = at(brick_root(), "moved")) == EISDIR ? 0 : 1);
+    OK(FOP_(&b, unlink, .at = at(lookup(&b, brick_root(), "moved"), "f")));
+    OK(FOP_(&b, rmdir, .at = at(brick_root(), "moved")));
+    e.hint_len = 0;
+    brick_restart(&b);
+    ERR(FOP_(&b, getattr, .at = e), ESTALE);
+    ck_assert(wg_gfid_eq(lookup(&b, d, "other").gfid, f.gfid));
+    brick_end(&b);
+}
+END_TEST
+
+/* What a brick leaves that is killed between a call and the record: the name, and its row. */
+START_TEST(a_half_made_inode_gets_the_gfid_it_was_to_have)
+{
+    wg_gfid g = wg_gfid_new(), h = wg_gfid_new();
+    struct brick b;
+    int fd;
+
+    brick_start(&b);
+    OK(wg_px_index_add(brick_px(&b), WG_ROOT_GFID, "d", g, WG_DIR, NULL, 0));
+    OK(wg_px_index_add(brick_px(&b), WG_ROOT_GFID, "f", h, WG_REG, NULL, 0));
+    brick_restart(&b);
+    OK(mkdir(brick_path(&b, "d"), 0755));
+    fd = open(brick_path(&b, "f"), O_CREAT | O_WRONLY, 0644);
+    close(fd);
+    OK(FOP_(&b, mkdir, .at = at(brick_root(), "d"), .gfid = g)); /* the replay */
+    ck_assert(wg_gfid_eq(OUT_(&b, mkdir)->ref.gfid, g));
+    OK(FOP_(&b, create, .at = at(brick_root(), "f"), .gfid = h, .how = WG_GUARDED));
+    ck_assert(wg_gfid_eq(OUT_(&b, create)->ref.gfid, h));
+    ERR(FOP_(&b, mkdir, .at = at(brick_root(), "d"), .gfid = wg_gfid_new()), EEXIST);
+    brick_end(&b);
+}
+END_TEST
+
+/* A brick killed at any moment of its work answers every replay with what it had begun. */
+START_TEST(replays_after_kills_have_one_effect)
+{
+    struct brick b;
+    int pipe_[2], status;
+    wg_gfid g;
+
+    brick_start(&b);
+    brick_stop(&b);
+    for (int round = 0; round < 12; round++) {
+        unsigned n = 0, done = 0;
+        char name[32];
+        pid_t pid;
+
+        OK(pipe(pipe_));
+        pid = fork();
+        if (pid == 0) {
+            if (brick_try(&b, ""))
+                _exit(1);
+            for (unsigned i = 0; i < 1000; i++) { /* gfids that the parent can name again */
+                memset(&g, round + 1, sizeof g);
+                memcpy(g.b, &i, sizeof i);
+                snprintf(name, sizeof name, "r%d.%u", round, i);
+                if (FOP_(&b, mkdir, .at = at(brick_root(), name), .gfid = g))
+                    _exit(1);
+                if (write(pipe_[1], "x", 1) != 1)
+                    _exit(1);
+            }
+            pause();
+        }
+        close(pipe_[1]);
+        while (n < 20u + (unsigned)round * 7 && read(pipe_[0], name, 1) == 1)
+            n++;
+        kill(pid, SIGKILL);
+        while (read(pipe_[0], name, 1) == 1)
+            n++;
+        close(pipe_[0]);
+        waitpid(pid, &status, 0);
+        OK(brick_try(&b, ""));
+        b.replay = true;
+        for (done = 0; done <= n; done++) { /* what was answered, and the one that was not */
+            memset(&g, round + 1, sizeof g);
+            memcpy(g.b, &done, sizeof done);
+            snprintf(name, sizeof name, "r%d.%u", round, done);
+            OK(FOP_(&b, mkdir, .at = at(brick_root(), name), .gfid = g));
+            ck_assert(wg_gfid_eq(OUT_(&b, mkdir)->ref.gfid, g));
+        }
+        brick_stop(&b);
+    }
+    brick_end(&b);
+}
+END_TEST
+
 TESTS("posix format",
+      TEST_ROW(a_gfid_alone_finds_its_inode)
+      TEST_ROW(a_half_made_inode_gets_the_gfid_it_was_to_have)
+      TEST_ROW(replays_after_kills_have_one_effect)
       TEST_ROW(a_directory_is_no_brick_until_told)
       TEST_ROW(what_is_no_directory_is_refused)
       TEST_ROW(a_second_brick_on_one_root_is_refused)

@@ -39,17 +39,17 @@ START_TEST(a_full_disk_says_so_and_works_again_when_there_is_room)
     uint64_t offset = 0;
     int err;
 
-    if (!small_disk(&b, "6M"))
+    if (!small_disk(&b, "40M"))
         return;
     memset(block, 'x', sizeof block - 1);
     f = mkfile(&b, brick_root(), "f", 0644);
     while ((err = put_text(&b, f, offset, block, WG_UNSTABLE)) == 0) {
         ck_assert_uint_gt(OUT_(&b, write)->count, 0);
         offset += OUT_(&b, write)->count;
-        ck_assert_uint_lt(offset, 8 << 20);
+        ck_assert_uint_lt(offset, 48 << 20);
     }
     ck_assert_int_eq(err, ENOSPC);
-    ck_assert_uint_gt(offset, 4 << 20);
+    ck_assert_uint_gt(offset, 8 << 20);
     OK(FOP_(&b, statfs, .at = brick_root()));
     ck_assert_uint_lt(OUT_(&b, statfs)->fs.avail_bytes, 65536);
     OK(FOP_(&b, commit, .at = f));
