@@ -215,6 +215,8 @@ void wg_posix_setattr(struct wg_frame *f)
         return wg_unwind(f, ENOMEM);
     if (px->readonly)
         return wg_unwind(f, EROFS);
+    if (f->call->nowait && px->sync_names)
+        return wg_unwind(f, EWOULDBLOCK);
     err = wg_px_find(px, &in->at, &ino);
     if (err)
         return wg_unwind(f, err);

@@ -91,6 +91,22 @@ int wg_px_as_brick(struct posix *px)
     return me.known ? set_uid(0) : wg_px_as(px, &brick);
 }
 
+uint32_t wg_px_brick_begin(struct posix *px)
+{
+    uint32_t uid = me.uid;
+
+    if (!px->switches || !me.known)
+        uid = 0;
+    (void)wg_px_as_brick(px);
+    return uid;
+}
+
+void wg_px_brick_end(struct posix *px, uint32_t uid)
+{
+    if (px->switches && uid != 0)
+        (void)set_uid(uid);
+}
+
 /* Identities seen, never forgotten: there are as many as users of the volume. */
 struct who {
     struct who *next;

@@ -151,6 +151,7 @@ static int set_aside(struct px_index *ix)
 /* A damaged index: an empty one takes its place, and is filled while lists read directories. */
 static int replace_env(struct px_index *ix)
 {
+    uint32_t uid = wg_px_brick_begin(ix->px); /* files are opened by name; who asks may be anybody */
     int rc;
 
     pthread_rwlock_wrlock(&ix->map);
@@ -162,6 +163,7 @@ static int replace_env(struct px_index *ix)
     if (!rc)
         rc = env_open(ix);
     pthread_rwlock_unlock(&ix->map);
+    wg_px_brick_end(ix->px, uid);
     if (!rc)
         wg_px_builder_whole(ix);
     return rc;

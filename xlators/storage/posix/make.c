@@ -39,6 +39,8 @@ static int begin(struct making *m, struct wg_frame *f, const struct wg_loc *at)
 
     m->px = wg_px(f);
     m->cred = &f->call->cred;
+    if (f->call->nowait && m->px->sync_names)
+        return EWOULDBLOCK;
     err = wg_px_room(m->px, 4096);
     if (err == 0)
         err = wg_px_find_dir(m->px, &at->parent, &m->dir);

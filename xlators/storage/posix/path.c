@@ -214,6 +214,7 @@ void wg_px_s3_before(struct posix *px, struct px_inode *dir)
 {
     struct statx st = { 0 };
 
+    atomic_fetch_add(&dir->begun, 1); /* struct px_alone, of which nobody wants the result */
     (void)wg_px_stat(dir->fd, &st);
     wg_px_index_before(px, dir->gfid, &st);
 }
@@ -223,6 +224,7 @@ void wg_px_s3_after(struct posix *px, struct px_inode *dir)
     struct statx st;
 
     wg_px_index_after(px, dir->gfid, wg_px_stat(dir->fd, &st) ? NULL : &st);
+    atomic_fetch_add(&dir->ended, 1);
 }
 
 /* Under a default ACL the kernel limits by it and by the mode; without, 022 stands for a umask. */

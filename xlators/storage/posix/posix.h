@@ -45,6 +45,9 @@ struct px_stage; /* stage.c: files under construction */
 int wg_px_as(struct posix *px, const struct wg_cred *cred);
 /* The brick's own identity, with all capabilities: handles, records, the private directory. */
 int wg_px_as_brick(struct posix *px);
+/* The brick's identity for a moment, then again what begin answered. */
+uint32_t wg_px_brick_begin(struct posix *px);
+void wg_px_brick_end(struct posix *px, uint32_t uid);
 /* A number for cred, equal for equal identities of this process; 0 when there are too many. */
 uint32_t wg_px_who(const struct wg_cred *cred);
 

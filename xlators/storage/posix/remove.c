@@ -80,6 +80,8 @@ static int remove_name(struct removing *r, struct wg_frame *f, const struct wg_l
     r->replay = f->call->replay;
     if (r->px->readonly)
         return EROFS;
+    if (f->call->nowait && r->px->sync_names)
+        return EWOULDBLOCK;
     if (wg_str_eq(at->name, WG_STR(".")))
         return EINVAL;
     if (wg_str_eq(at->name, WG_STR("..")))
@@ -377,6 +379,8 @@ void wg_posix_rename(struct wg_frame *f)
         in->flags == (WG_RENAME_NOREPLACE | WG_RENAME_EXCHANGE))
         return wg_unwind(f, EINVAL);
     r->px = wg_px(f);
+    if (f->call->nowait && r->px->sync_names)
+        return wg_unwind(f, EWOULDBLOCK);
     r->cred = &f->call->cred;
     r->replay = f->call->replay;
     r->flags = in->flags;
