@@ -251,6 +251,32 @@ START_TEST(botocore_signatures_are_accepted)
 }
 END_TEST
 
+#define CURL(signed, signature) \
+    "AWS4-HMAC-SHA256 Credential=" ACCESS "/20261121/us-east-1/s3/aws4_request, SignedHeaders=" signed ", Signature=" signature
+
+/* As curl 7.88 --aws-sigv4 sends them: no hash of the payload, path and query signed as they are. */
+START_TEST(curl_signatures_are_accepted)
+{
+    static const struct request curl[] = {
+        { "PUT", "/b/a%20b/c+d", "20261121T101711Z",
+          { "host", "127.0.0.1:29177", "x-amz-date", "20261121T101711Z", "authorization",
+            CURL("host;x-amz-date", "339d9b2fcd5fcc2e3ddf5a5c3596c2aa5f7f5eae52ec666bbbd0de1acba582d7") } },
+        { "GET", "/b?list-type=2&prefix=a/&acl", "20261121T101711Z",
+          { "host", "127.0.0.1:29177", "x-amz-date", "20261121T101711Z", "authorization",
+            CURL("host;x-amz-date", "6c747f75a8e924db4ed59b8d1e9f6eaa3b7fa619e5852869432aba41e664644d") } },
+        { "PUT", "/b/k", "20261121T101711Z",
+          { "host", "127.0.0.1:29177", "x-amz-date", "20261121T101711Z", "x-amz-content-sha256", "UNSIGNED-PAYLOAD",
+            "authorization",
+            CURL("host;x-amz-content-sha256;x-amz-date", "b808ce01218e91667f2d5d7b0f1f0bb214378c97fcedf004e7f8605851460006") } },
+    };
+
+    for (unsigned i = 0; i < 3; i++) {
+        ck_assert_msg(try(&curl[i]) == WG_S3_OK, "%u: %s", i, wg_s3_code_row(try(&curl[i]))->name);
+        ck_assert_int_eq(got.payload, S3_PAYLOAD_UNSIGNED);
+    }
+}
+END_TEST
+
 START_TEST(v2_query_expires)
 {
     struct request q = botocore[0]; /* a presigned GET of version 2 */
@@ -285,6 +311,7 @@ int main(void)
     tcase_add_test(tc, presigned_v4_works_until_it_expires);
     tcase_add_test(tc, published_v2_headers_are_accepted);
     tcase_add_loop_test(tc, botocore_signatures_are_accepted, 0, sizeof botocore / sizeof *botocore);
+    tcase_add_test(tc, curl_signatures_are_accepted);
     tcase_add_test(tc, v2_query_expires);
     suite_add_tcase(s, tc);
     srunner_run_all(r, CK_NORMAL);
