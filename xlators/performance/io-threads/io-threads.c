@@ -2,8 +2,9 @@
 /*
  * performance/io-threads: keeps the threads that bring fops (a brick's lane readers) from blocking.
  * What does not block runs right there, since a hand-over costs more than most fops; what waits for
- * a disk goes to a thread of its own, which also sends the answer. Reads run inline with
- * call->nowait set, and are queued when the store answers EWOULDBLOCK.
+ * a disk goes to a thread of its own, which also sends the answer. Inline fops have call->nowait
+ * set, and are queued when the store answers EWOULDBLOCK (before any effect: a read that is not in
+ * the page cache, a fop that syncs).
  *
  * Which is which: commit, put, copy_range, checksum and stable writes are always queued; any fop
  * is whose running average (by fop and size) has passed inline-limit; unstable writes are when
@@ -188,7 +189,7 @@ static void iot_fop(struct wg_frame *f)
         return;
     }
     atomic_fetch_add_explicit(&t->inlined, 1, memory_order_relaxed);
-    run(f, f->op == WG_OP_read || f->op == WG_OP_get);
+    run(f, true);
 }
 
 /* --- the threads --- */
