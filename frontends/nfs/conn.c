@@ -73,13 +73,7 @@ static struct wg_pool requests = {
     .id = 24, .batch = 16, .keep = 512, .make = request_make, .destroy = request_destroy,
 };
 
-/* Under c->lock. Over the limit, but a connection may always have one request. */
-static bool over(const struct wg_rpc_conn *c, unsigned part)
-{
-    return c->requests > 0 &&
-           (c->requests >= S.conn_requests / part || c->bytes >= S.conn_bytes / part ||
-            S.bytes >= S.config.total_bytes);
-}
+static void kick(struct wg_rpc_conn *c);
 
 static void arm(struct wg_rpc_conn *c, int op)
 {
@@ -89,14 +83,47 @@ static void arm(struct wg_rpc_conn *c, int op)
         wg_error("cannot wait for %s: %s", c->peer.text, strerror(errno));
 }
 
-static void uncount(struct wg_rpc_conn *c, uint32_t bytes)
+/* Under c->lock: is there room for one request more? A connection may always have one. */
+static bool may_call(const struct wg_rpc_conn *c)
 {
-    if (bytes > 0)
-        S.bytes -= bytes;
+    return c->active == 0 || (c->active < S.conn_requests && c->bytes < S.conn_bytes &&
+                              S.bytes < S.config.total_bytes);
+}
+
+/* Under c->lock: may it be read (1), or read again after a pause (2: half the limit)? */
+static bool may_read(const struct wg_rpc_conn *c, unsigned part)
+{
+    return !c->backlog && (c->active == 0 || (c->active < S.conn_requests / part &&
+                                              c->bytes < S.conn_bytes / part &&
+                                              S.bytes < S.config.total_bytes));
+}
+
+/* The connection whose backlog this thread works on: what ends inline must not nest. */
+static __thread struct wg_rpc_conn *working;
+
+/*
+ * Starts what waits in the backlog as far as there is room, and ends the pause when there is
+ * enough. The caller holds a reference of c.
+ */
+static void go_on(struct wg_rpc_conn *c)
+{
+    struct wg_rpc_conn *outer = working;
+    struct wg_rpc *r;
+
     pthread_mutex_lock(&c->lock);
-    c->requests--;
-    c->bytes -= bytes;
-    if (c->paused && !over(c, 2)) {
+    if (outer && outer != c && (c->backlog || c->paused))
+        kick(c); /* from another connection's call: the writer does it, on a flat stack */
+    working = c;
+    while (!outer && (r = c->backlog) && may_call(c)) {
+        c->backlog = r->next;
+        c->active++;
+        pthread_mutex_unlock(&c->lock);
+        r->next = NULL;
+        wg_request_call(r);
+        pthread_mutex_lock(&c->lock);
+    }
+    working = outer;
+    if (c->paused && may_read(c, 2)) {
         c->paused = false;
         arm(c, EPOLL_CTL_MOD);
     }
@@ -108,18 +135,28 @@ void wg_conn_done(struct wg_rpc *r)
     struct wg_rpc_conn *c = r->conn;
 
     uint32_t charged = r->charged;
+    bool called = r->called, more;
 
-    if (r->called)
+    if (called)
         S.config.release(r);
     wg_iobuf_unref(r->head_buf);
     wg_iobuf_unref(r->record);
     wg_pool_put(&requests, r);
-    if (c) {
-        uncount(c, charged);
-        wg_xprt_unref(c->xprt);
-    } else {
-        atomic_fetch_sub(&S.udp_requests, 1);
+    if (!c) {
+        atomic_fetch_sub(&S.udp_requests, called);
+        return;
     }
+    if (charged > 0)
+        S.bytes -= charged;
+    pthread_mutex_lock(&c->lock);
+    c->requests--;
+    c->active -= called;
+    c->bytes -= charged;
+    more = c->backlog || c->paused;
+    pthread_mutex_unlock(&c->lock);
+    if (more)
+        go_on(c);
+    wg_xprt_unref(c->xprt);
 }
 
 void wg_rpc_charge(struct wg_rpc *r, uint32_t bytes)
@@ -403,46 +440,51 @@ static void close_conn(struct wg_rpc_conn *c, bool in_order)
     wg_xprt_unref(c->xprt); /* the one of wg_conn_take; c may be gone */
 }
 
-static void run_batch(struct wg_rpc *r)
+/* Under c->lock. */
+static void append_backlog(struct wg_rpc_conn *c, struct batch *b)
 {
-    for (struct wg_rpc *next; r; r = next) {
-        next = r->next;
-        r->next = NULL;
-        wg_request_call(r);
-    }
+    struct wg_rpc **at = &c->backlog;
+
+    while (*at)
+        at = &(*at)->next; /* it is empty but for a moment */
+    *at = b->first;
 }
 
 /*
  * Reads what is there, arms the connection for the next reader, and only then answers: a slow
- * call does not keep others of the same connection waiting. After arming, c is not touched.
+ * call does not keep others of the same connection waiting. After arming, no reading field of c
+ * is touched.
  */
 static void readable(struct reader *t, struct wg_rpc_conn *c)
 {
     struct batch b = { NULL, &b.first };
     enum got got = MORE;
-    bool pause, partial;
+    bool partial;
 
     pthread_mutex_lock(&c->lock);
-    pause = c->paused = over(c, 1);
-    pthread_mutex_unlock(&c->lock);
-    if (pause)
+    c->paused = !may_read(c, 1);
+    if (c->paused) {
+        pthread_mutex_unlock(&c->lock);
         return;
+    }
+    pthread_mutex_unlock(&c->lock);
+    wg_xprt_ref(c->xprt);
     for (int i = 0; i < ROUNDS && got == MORE && !b.first; i++)
         got = c->rec || c->streaming ? receive_large(c, &b) : receive_small(t, c, &b);
-    if (got == DEAD) {
-        bool in_order = !b.first && closed_in_order(c);
-
-        close_conn(c, in_order);
-        return run_batch(b.first);
-    }
     partial = c->rec || c->nmark > 0;
     atomic_store_explicit(&c->since_ns, partial ? wg_now_coarse_ns() : 0, memory_order_relaxed);
+    if (got == DEAD)
+        close_conn(c, !b.first && closed_in_order(c));
     pthread_mutex_lock(&c->lock);
-    c->paused = over(c, 1);
-    if (!c->paused)
-        arm(c, EPOLL_CTL_MOD);
+    append_backlog(c, &b);
+    if (got != DEAD) {
+        c->paused = c->requests >= S.conn_requests || c->bytes >= S.conn_bytes;
+        if (!c->paused)
+            arm(c, EPOLL_CTL_MOD);
+    }
     pthread_mutex_unlock(&c->lock);
-    run_batch(b.first);
+    go_on(c);
+    wg_xprt_unref(c->xprt);
 }
 
 static void *reader_main(void *arg)
@@ -523,6 +565,13 @@ static void block(struct wg_rpc_conn *c)
     c->in_writer = true;
 }
 
+/* Under c->lock: lets the writer call go_on. */
+static void kick(struct wg_rpc_conn *c)
+{
+    if (!c->blocked)
+        block(c);
+}
+
 /*
  * Writes the queue, as its one sender, until it is empty or the socket full. Called with c->lock
  * and c->sending set; the caller holds a reference of c.
@@ -590,6 +639,7 @@ static void writable(struct wg_rpc_conn *c)
         c->sending = true;
         flush(c);
     }
+    go_on(c);
     wg_xprt_unref(c->xprt); /* block's */
 }
 

@@ -30,8 +30,10 @@ struct wg_rpc_conn {
     _Atomic uint64_t since_ns; /* the last progress of an incomplete record; 0: there is none */
 
     pthread_mutex_t lock;
-    unsigned requests;       /* not yet given back */
+    unsigned requests;       /* read and not yet given back */
+    unsigned active;         /* of them, those that the upper layer has seen */
     uint64_t bytes;
+    struct wg_rpc *backlog;  /* the others: there was no room for them */
     bool paused;             /* over a limit: not armed */
     bool sending;            /* some thread writes the socket */
     bool blocked;            /* it is full: the writer waits for EPOLLOUT */
