@@ -163,8 +163,8 @@ static bool source_seek(struct listing *l, struct source *src)
     slash = memchr(rest, '/', len);
     if (slash) /* a directory that the bound leads into sorts as its name with the slash */
         len = (uint32_t)(slash - rest) + 1;
-    if (len > WG_KEY_CHUNK + 1 || (len == WG_KEY_CHUNK + 1 && !slash))
-        len = WG_KEY_CHUNK; /* it may lead into a chunk, which sorts by these bytes */
+    if (len > WG_KEY_CHUNK) /* a chunk with keys above the bound sorts by these bytes */
+        len = WG_KEY_CHUNK;
     memcpy(src->next, rest, len);
     src->next_len = len;
     return true;
