@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <stddef.h>
+#include <string.h>
 
 #include "errors.h"
 
@@ -38,5 +39,13 @@ int wg_error_from_wire(uint16_t wire)
 
 const char *wg_error_name(int err)
 {
-    return err ? wg_error_row(err)->name : "OK";
+    const char *name;
+
+    if (err == 0)
+        return "OK";
+    for (size_t i = 0; i < ROWS; i++)
+        if (table[i].err == err)
+            return table[i].name;
+    name = strerrorname_np(err); /* of a system call: what a fop never answers */
+    return name ? name : "EIO";
 }

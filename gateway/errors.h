@@ -31,6 +31,7 @@ struct wg_error {
 const struct wg_error *wg_error_row(int err);
 uint16_t wg_error_to_wire(int err);   /* 0 for 0 */
 int wg_error_from_wire(uint16_t wire); /* EIO for an unknown number */
-const char *wg_error_name(int err);    /* "OK" for 0 */
+/* "ENOENT", any errno's name; "OK" for 0. */
+const char *wg_error_name(int err);
 
 #endif

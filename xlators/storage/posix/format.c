@@ -19,6 +19,7 @@
 
 #define FORMAT_VERSION 1
 #define FORMAT_MAX 65536
+#define LOCK_WAIT_NS 2000000000u
 #define ROOT_IDS 33 /* version, volume id, brick id */
 
 /* Features of this release, by what a release without them may do with the brick. None yet. */
@@ -256,16 +257,25 @@ static int subdir(int dirfd, const char *name, int *ret)
     return *ret < 0 ? errno : 0;
 }
 
-/* One brick at a time: the lock is the open file's, and ends with the process. */
+/*
+ * One brick at a time: the lock is the open file's, and ends with the process. One that was killed
+ * takes a while to go (its memory is torn down first), so its successor waits a little.
+ */
 static int lock_root(struct posix *px)
 {
     struct flock fl = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+    uint64_t until = wg_now_ns() + LOCK_WAIT_NS;
 
     px->format_fd = openat(px->private_fd, "lock", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (px->format_fd < 0)
         return errno;
-    if (fcntl(px->format_fd, F_OFD_SETLK, &fl) == 0)
-        return 0;
+    for (;;) {
+        if (fcntl(px->format_fd, F_OFD_SETLK, &fl) == 0)
+            return 0;
+        if ((errno != EAGAIN && errno != EACCES) || wg_now_ns() >= until)
+            break;
+        usleep(20000);
+    }
     if (errno == EAGAIN || errno == EACCES) {
         wg_error("%s: another process serves this directory", root_name(px));
         return EBUSY;
