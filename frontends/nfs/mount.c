@@ -10,7 +10,7 @@
 #include "log.h"
 #include "request.h"
 
-enum { MOUNTS_MAX = 1024, PATH_MAX_MNT = 1024, LIST_MAX = 256 << 10 };
+enum { MOUNTS_MAX = 1024, PATH_MAX_MNT = 1024, LIST_MAX = 256 << 10, LIST_MAX_UDP = 8000 };
 enum { MNT_NULL, MNT_MNT, MNT_DUMP, MNT_UMNT, MNT_UMNTALL, MNT_EXPORT };
 
 /* Who has mounted what: for people only (showmount -a), lost at a restart, bounded. */
@@ -184,7 +184,7 @@ static void do_dump(struct nfs_req *r)
     for (const struct mount *m = mounts; m; m = m->next) {
         uint32_t len = (uint32_t)strlen(m->path);
 
-        if (wg_xdr_room(x) < len + 128u)
+        if (wg_xdr_room(x) < len + INET6_ADDRSTRLEN + 32u)
             break;
         wg_xdr_put_u32(x, true);
         wg_xdr_put_bytes(x, m->client, (uint32_t)strlen(m->client));
@@ -194,6 +194,16 @@ static void do_dump(struct nfs_req *r)
     wg_xdr_put_u32(x, false);
 }
 
+/* An export in the list, and the list's end. */
+static size_t export_size(const struct nfs_export *e)
+{
+    size_t size = 4 + 8 + strlen(e->path) + 4 + 4;
+
+    for (unsigned k = 0; k < e->nrules; k++)
+        size += 4 + 8 + strlen(e->rules[k].clients);
+    return size;
+}
+
 static void do_export(struct nfs_req *r)
 {
     struct wg_xdr_out *x = &r->rpc.out;
@@ -201,7 +211,7 @@ static void do_export(struct nfs_req *r)
     for (unsigned i = 0; i < r->table->nexports; i++) {
         const struct nfs_export *e = &r->table->exports[i];
 
-        if (wg_xdr_room(x) < 1200 + e->nrules * 128ull)
+        if (wg_xdr_room(x) < export_size(e))
             break;
         wg_xdr_put_u32(x, true);
         wg_xdr_put_bytes(x, e->path, (uint32_t)strlen(e->path));
@@ -216,8 +226,8 @@ static void do_export(struct nfs_req *r)
 
 static void do_list(struct nfs_req *r, void (*list)(struct nfs_req *r))
 {
-    /* A datagram holds what fits the request; a connection gets room for every export. */
-    if (r->rpc.conn && wg_rpc_large(&r->rpc, LIST_MAX) != 0)
+    /* A list ends where its reply is full. */
+    if (wg_rpc_large(&r->rpc, r->rpc.conn ? LIST_MAX : LIST_MAX_UDP) != 0)
         return wg_rpc_accept(&r->rpc, WG_RPC_FAILED);
     wg_rpc_accept(&r->rpc, WG_RPC_OK);
     list(r);
