@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The NFS front end over storage/posix and nothing else, to test and to measure it alone:
- *     nfs_serve DIR PORT [-u UDP too] [-d log level]
+ *     nfs_serve DIR PORT [-u] [-r] [-d LEVEL]   (MOUNT over UDP too, register with rpcbind, log level)
  * exports DIR as /export (and its directory sub as /sub), no squash. SIGTERM ends it, SIGUSR1 prints a statedump.
  */
 #include <signal.h>
@@ -35,9 +35,10 @@ int main(int argc, char **argv)
     int sig;
 
     if (argc < 3)
-        return fprintf(stderr, "usage: nfs_serve DIR PORT [-u] [-d LEVEL]\n"), 2;
+        return fprintf(stderr, "usage: nfs_serve DIR PORT [-u] [-r] [-d LEVEL]\n"), 2;
     for (int i = 3; i < argc; i++) {
         c.mount_udp |= strcmp(argv[i], "-u") == 0;
+        c.rpcbind |= strcmp(argv[i], "-r") == 0;
         if (strcmp(argv[i], "-d") == 0 && i + 1 < argc)
             wg_log_set(argv[i + 1]);
     }
