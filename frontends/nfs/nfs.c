@@ -74,6 +74,7 @@ int wg_nfs_start(const struct wg_nfs_config *c)
         .nlisten = c->nlisten,
         .ports = { c->nfs_port, c->mount_port },
         .udp = c->mount_udp,
+        .udp_prog = MOUNT_PROGRAM,
         .threads = threads_wanted(c),
         .max_connections = or_default(c->max_connections, CONNECTIONS),
         .conn_requests = or_default(c->conn_requests, CONN_REQUESTS),

@@ -20,7 +20,7 @@
 #include "log.h"
 #include "ntirpc.h"
 
-enum { LISTENERS_MAX = 32, REGISTERED_MAX = 16, SOCKET_BUFFER = 2 << 20 };
+enum { LISTENERS_MAX = 32, REGISTERED_MAX = 64, SOCKET_BUFFER = 2 << 20 };
 
 static struct {
     struct wg_rpc_config config;
@@ -332,7 +332,8 @@ static void stop_listening(void)
 {
     for (unsigned i = 0; i < R.nlisteners; i++) {
         /* Connections hold their listener: without shutdown the port would stay open. */
-        shutdown(R.listeners[i].fd, SHUT_RDWR);
+        if (!R.listeners[i].udp) /* it would wake a receiver, which loses its datagram's buffer */
+            shutdown(R.listeners[i].fd, SHUT_RDWR);
         SVC_DESTROY(R.listeners[i].xprt);
     }
     R.nlisteners = 0;
@@ -340,14 +341,21 @@ static void stop_listening(void)
 
 /* --- rpcbind --- */
 
-static bool register_one(uint32_t prog, uint32_t vers, const char *netid, SVCXPRT *x)
+static void register_one(uint32_t prog, uint32_t vers, const char *netid, struct netbuf *address)
 {
     struct netconfig *nc = getnetconfigent((char *)netid);
-    bool ok = nc && rpcb_set(prog, vers, nc, &x->xp_local.nb);
+    bool ok = nc && R.nregistered < REGISTERED_MAX && rpcb_set(prog, vers, nc, address);
 
     if (nc)
         freenetconfigent(nc);
-    return ok;
+    if (!ok) {
+        wg_warning("rpcbind did not register program %u version %u (%s): it is not running, or "
+                   "another server has it", prog, vers, netid);
+        return;
+    }
+    R.registered[R.nregistered].prog = prog;
+    R.registered[R.nregistered].vers = vers;
+    snprintf(R.registered[R.nregistered++].netid, 8, "%s", netid);
 }
 
 void wg_rpc_register(uint32_t prog, uint32_t vers, unsigned which)
@@ -356,19 +364,18 @@ void wg_rpc_register(uint32_t prog, uint32_t vers, unsigned which)
 
     for (unsigned i = 0; i < R.nlisteners; i++) {
         SVCXPRT *x = R.listeners[i].xprt;
-        bool v6 = x->xp_local.ss.ss_family == AF_INET6;
-        const char *netid = R.listeners[i].udp ? (v6 ? "udp6" : "udp") : (v6 ? "tcp6" : "tcp");
+        const struct sockaddr_in6 *v6 = (const void *)&x->xp_local.ss;
+        struct sockaddr_in any = { .sin_family = AF_INET, .sin_port = htons(R.ports[which]) };
+        struct netbuf any_nb = { sizeof any, sizeof any, &any };
+        bool udp = R.listeners[i].udp, is_v6 = v6->sin6_family == AF_INET6;
 
-        if (R.nregistered == REGISTERED_MAX || (R.listeners[i].which != which && !(same && !R.listeners[i].udp)))
+        if (R.listeners[i].which != which && !(same && !udp))
             continue;
-        if (!register_one(prog, vers, netid, x)) {
-            wg_warning("rpcbind did not register program %u version %u (%s): it is not running, or "
-                       "another server has it", prog, vers, netid);
+        if (udp && prog != R.config.udp_prog)
             continue;
-        }
-        R.registered[R.nregistered].prog = prog;
-        R.registered[R.nregistered].vers = vers;
-        snprintf(R.registered[R.nregistered++].netid, 8, "%s", netid);
+        register_one(prog, vers, is_v6 ? (udp ? "udp6" : "tcp6") : (udp ? "udp" : "tcp"), &x->xp_local.nb);
+        if (is_v6 && IN6_IS_ADDR_UNSPECIFIED(&v6->sin6_addr)) /* it takes IPv4 as well */
+            register_one(prog, vers, udp ? "udp" : "tcp", &any_nb);
     }
 }
 

@@ -75,6 +75,7 @@ struct wg_rpc_config {
     unsigned nlisten;
     uint16_t ports[2];        /* 0: picked; ports[1] may equal ports[0], or be 0 for none */
     bool udp;                 /* on ports[1], or ports[0] */
+    uint32_t udp_prog;        /* the program that is served there */
     unsigned threads, max_connections;
     unsigned conn_requests;
     uint32_t conn_bytes;
