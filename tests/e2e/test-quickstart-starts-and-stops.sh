@@ -19,8 +19,8 @@ for v in WG_BIN WG_NFS_PORT WG_MOUNT_PORT WG_EXPORT WG_S3_ENDPOINT WG_S3_TLS_END
     AWS_SECRET_ACCESS_KEY AWS_DEFAULT_REGION WG_BRICK_PORTS WG_BRICK_DIRS WG_CONTROL; do
     [ -n "${!v}" ] || fail "$v is not in env"
 done
-say "Ctrl-C"
-kill -INT $q 2>/dev/null || kill -TERM $q
+say "stopping"
+kill -TERM $q          # a background process of a script can't get SIGINT; both do the same
 wait $q || true
 tail -3 "$T/out"
 ! kill -0 "$WG_GATEWAY_PID" 2>/dev/null
