@@ -289,7 +289,7 @@ static void reload(void *arg)
         wg_process_graph_reload(a->graphs[i]);
     if (a->s3)
         wg_s3_reload(a->s3);
-    if (!s || wg_settings_check_gateway(s, wg_settings_complain, NULL)) {
+    if (!s || wg_settings_check_gateway(s, wg_settings_log, NULL)) {
         wg_process_logs(a->s); /* reopens the log file all the same */
         wg_settings_free(s);
         return;

@@ -65,7 +65,7 @@ static struct wg_settings *from_options(const struct wg_args *a)
     return s;
 }
 
-static struct wg_settings *load(const struct wg_args *a)
+static struct wg_settings *load(const struct wg_args *a, wg_set_error *err)
 {
     struct wg_settings *s;
 
@@ -74,11 +74,11 @@ static struct wg_settings *load(const struct wg_args *a)
                 "--help\n");
         return NULL;
     }
-    s = wg_arg(a, "config") ? wg_settings_load(wg_arg(a, "config"), wg_settings_complain, NULL)
+    s = wg_arg(a, "config") ? wg_settings_load(wg_arg(a, "config"), err, NULL)
                             : from_options(a);
     if (s && wg_arg_given(a, "init"))
         s->brick.init = true;
-    if (s && wg_settings_check_brick(s, wg_settings_complain, NULL) == 0)
+    if (s && wg_settings_check_brick(s, err, NULL) == 0)
         return s;
     wg_settings_free(s);
     return NULL;
@@ -86,12 +86,12 @@ static struct wg_settings *load(const struct wg_args *a)
 
 static struct wg_settings *again(void *arg)
 {
-    return load(arg);
+    return load(arg, wg_settings_log);
 }
 
 static int run(const struct wg_args *args)
 {
-    struct wg_settings *s = load(args);
+    struct wg_settings *s = load(args, wg_settings_complain);
     struct wg_appliance_run run = { .role = "brick", .control = wg_arg(args, "control"),
                                     .again = again, .arg = (void *)(uintptr_t)args };
 

@@ -6,7 +6,7 @@
 
 static struct wg_settings *again(void *arg)
 {
-    return wg_settings_load(arg, wg_settings_complain, NULL);
+    return wg_settings_load(arg, wg_settings_log, NULL);
 }
 
 static int run(const struct wg_args *args)

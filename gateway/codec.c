@@ -450,7 +450,8 @@ static const uint8_t *take(struct wg_dec *d, uint32_t n)
         d->bad = true;
         return NULL;
     }
-    d->pat += n;
+    if (n > 0) /* without a payload the pointer is NULL */
+        d->pat += n;
     return p;
 }
 

@@ -10,8 +10,11 @@
 #include <string.h>
 
 #include "arena.h"
+#include "log.h"
 #include "options.h"
 #include "settings_table.h"
+
+#define WG_LOG_PART "settings"
 
 enum { FILE_MAX = 1 << 20, NESTING_MAX = 32, MESSAGE_MAX = 512 };
 
@@ -533,6 +536,12 @@ void wg_settings_complain(void *arg, const char *text)
 {
     (void)arg;
     fprintf(stderr, "windgate: %s\n", text);
+}
+
+void wg_settings_log(void *arg, const char *text)
+{
+    (void)arg;
+    wg_error("%s", text);
 }
 
 char *wg_settings_quote(const char *text)

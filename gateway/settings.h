@@ -123,6 +123,8 @@ void wg_settings_free(struct wg_settings *s);
 
 /* err for the above that prints "windgate: ..." on stderr; arg is not used. */
 void wg_settings_complain(void *arg, const char *text);
+/* The same into the log, for daemons that run. */
+void wg_settings_log(void *arg, const char *text);
 
 /*
  * What a gateway needs besides: volumes, exports that name them, TLS for bricks. The number of

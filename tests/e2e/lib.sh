@@ -142,4 +142,10 @@ aws_cli() {                                  # today's aws-cli, at the endpoint 
     AWS_CONFIG_FILE=/dev/null AWS_SHARED_CREDENTIALS_FILE=/dev/null AWS_CA_BUNDLE=$WG_CA \
         "$aws" --endpoint-url "${WG_S3:-$WG_S3_ENDPOINT}" "$@"
 }
+need_boto3() {                               # sets PYTHON3 to one that has boto3
+    for PYTHON3 in "$WG_TEST_BUILD/venv/bin/python" python3 /usr/bin/python3; do
+        "$PYTHON3" -c 'import boto3' 2>/dev/null && return 0
+    done
+    skip "python has no boto3"
+}
 random_file() { head -c "$2" /dev/urandom >"$1"; }

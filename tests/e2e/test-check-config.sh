@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# test: each mistake in a configuration is one line with file and line, and names the nearest setting
+. "$(dirname "$0")/lib.sh"
+[ -x "$WG_TEST_BIN" ] || skip "$WG_TEST_BIN is not built"
+bad() {                                      # expected message, text
+    printf '%s\n' "$2" >"$T/c.conf"
+    if out=$("$WG_TEST_BIN" check-config --config "$T/c.conf" 2>&1); then fail "accepted: $2"; fi
+    grep -qF -- "$1" <<<"$out" || { echo "$out"; fail "no '$1' for: $2"; }
+}
+good='state = "s"; s3 = { enabled = false; }; volumes = ( { name = "v"; directory = "d"; } );'
+printf '%s\n' "$good" >"$T/c.conf" && "$WG_TEST_BIN" check-config --config "$T/c.conf"
+bad "c.conf:2: unknown setting 'prt' in nfs (did you mean 'port'?)" "$good
+nfs = { prt = 1; };"
+bad "c.conf:1: unknown setting 'volume' (did you mean 'volumes'?)" "volume = 1; $good"
+bad "c.conf:2: port must be from 0 to 65535, not 70000" "$good
+nfs = { port = 70000; };"
+bad "c.conf:3: rpcbind must be true or false" "$good
+nfs = {
+rpcbind = 1; };"
+bad "c.conf:2: export /x: there is no volume 'w'" "$good
+exports = ( { path = \"/x\"; volume = \"w\"; } );"
+bad "c.conf:1: syntax error" 'a b c'
+bad "has no end" 'a = "b'
+bad "nested more than" "a = $(printf '(%.0s' {1..50})"
+bad "drain must be a time" "$good drain = \"soon\";"
+bad "no translator 'posx' (did you mean 'posix'?)" 'state = "s"; s3 = { enabled = false; }; volumes = ( { name = "v"; directory = "d"; tune = { posx = { a = 1; }; }; } );'
+bad "storage/posix has no option 'replaced-kep' (did you mean 'replaced-keep'?)" 'state = "s"; s3 = { enabled = false; }; volumes = ( { name = "v"; directory = "d"; tune = { posix = { replaced-kep = 1; }; }; } );'
+bad "replaced-keep" 'state = "s"; s3 = { enabled = false; }; volumes = ( { name = "v"; directory = "d"; tune = { posix = { replaced-keep = "long"; }; }; } );'
+bad "needs certificate, key and ca in tls" 'state = "s"; s3 = { enabled = false; }; bricks = ( { name = "b"; address = "h:1"; } ); volumes = ( { name = "v"; brick = "b"; } );'
+"$WG_TEST_BIN" graph --config "$T/c.conf" | grep -q protocol/client
+"$WG_TEST_BIN" help --settings | grep -q mount-port
+! "$WG_TEST_BIN" gatewy 2>"$T/err" && grep -q "did you mean 'gateway'" "$T/err"
+for c in $("$WG_TEST_BIN" --help | sed -n '/^commands/,/^$/s/^  \([a-z-]*\).*/\1/p' | grep -v help | sort -u); do "$WG_TEST_BIN" "$c" --help >/dev/null; done
