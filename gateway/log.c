@@ -25,6 +25,7 @@ struct levels {
         char part[24];
         enum wg_level level;
     } part[PARTS_MAX];
+    struct levels *before;
 };
 
 static struct levels initial = { .all = WG_INFO };
@@ -64,8 +65,8 @@ int wg_log_set(const char *text)
         }
         text += n + (text[n] == ',');
     }
-    /* The old table is not freed: a thread may be reading it, and changes are rare and small. */
-    atomic_store(&current, l);
+    /* The old table is kept: a thread may be reading it, and changes are rare and small. */
+    l->before = atomic_exchange(&current, l);
     return 0;
 }
 

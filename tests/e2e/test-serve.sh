@@ -13,17 +13,17 @@ cat "$T/out1"
 eval "$(grep -o 'export AWS_.*' "$T/out1")"
 WG_NFS_PORT=$nfs WG_MOUNT_PORT=$nfs WG_EXPORT=/data
 random_file "$T/f" 2500000
-s3curl -X PUT "http://127.0.0.1:$s3/b"
-s3curl -T "$T/f" "http://127.0.0.1:$s3/b/x/y"
-nfs-cat "$(nfs_url b/x/y)" | cmp - "$T/f"
-cmp "$T/dir/b/x/y" "$T/f"
-nfs-cp "$T/f" "$(nfs_url b/z)"
-s3curl "http://127.0.0.1:$s3/b/z" | cmp - "$T/f"
+s3curl -X PUT "http://127.0.0.1:$s3/bkt"
+s3curl -T "$T/f" "http://127.0.0.1:$s3/bkt/x/y"
+nfs-cat "$(nfs_url bkt/x/y)" | cmp - "$T/f"
+cmp "$T/dir/bkt/x/y" "$T/f"
+nfs-cp "$T/f" "$(nfs_url bkt/z)"
+s3curl "http://127.0.0.1:$s3/bkt/z" | cmp - "$T/f"
 ! nfs-ls "$(nfs_url .windgate)" 2>/dev/null
 say "stop, start again"
 kill -TERM $! && wait $!
 serve out2
 wait_for 20 "$WG_TEST_BIN" status --control "$T/c"
 ! grep -q AWS_SECRET "$T/out2"
-s3curl "http://127.0.0.1:$s3/b/z" | cmp - "$T/f"
+s3curl "http://127.0.0.1:$s3/bkt/z" | cmp - "$T/f"
 kill -TERM $! && wait $!
