@@ -41,7 +41,7 @@ struct wg_msg_hdr {
     uint8_t type;   /* WG_MSG_FIRST_TYPE to 255 */
     uint16_t flags; /* within WG_MSG_FLAGS */
     uint64_t id;    /* call id; a reply carries its request's */
-    uint64_t low;   /* protocol/client: the lowest unanswered id, in requests */
+    uint64_t low;   /* the layer above: a brick sends its clock in it (docs/wire.md) */
     uint32_t body_len, payload_len;
 };
 
