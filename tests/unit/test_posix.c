@@ -3,6 +3,7 @@
 #include <sys/xattr.h>
 
 #include "brick.h"
+#include "dump.h"
 
 START_TEST(a_name_is_made_found_and_removed)
 {
@@ -624,7 +625,27 @@ START_TEST(files_from_behind_get_a_gfid_and_keep_it)
 }
 END_TEST
 
+START_TEST(a_dump_shows_caches_and_verifier)
+{
+    struct brick b;
+    char *text;
+
+    brick_start(&b);
+    OK(put_text(&b, mkfile(&b, brick_root(), "f", 0644), 0, "x", WG_UNSTABLE));
+    wg_call_unref(b.call); /* its arguments were on our stack */
+    b.call = NULL;
+    text = wg_dump_process(b.graph, true);
+    ck_assert_ptr_nonnull(text);
+    ck_assert_ptr_nonnull(strstr(text, "write_verifier"));
+    ck_assert_ptr_nonnull(strstr(text, "replaced"));
+    ck_assert_ptr_nonnull(strstr(text, "unstable"));
+    free(text);
+    brick_end(&b);
+}
+END_TEST
+
 TESTS("posix",
+      TEST_ROW(a_dump_shows_caches_and_verifier)
       TEST_ROW(a_name_is_made_found_and_removed)
       TEST_ROW(dot_and_dotdot_are_looked_up)
       TEST_ROW(bad_names_are_refused)

@@ -68,7 +68,7 @@ void wg_posix_getattr(struct wg_frame *f)
     wg_unwind(f, err);
 }
 
-/* ---- setattr ------------------------------------------------------------------------------------ */
+/* ---- setattr ----------------------------------------------------------------------------- */
 
 static bool time_is(struct wg_time t, struct statx_timestamp s)
 {
@@ -229,7 +229,7 @@ void wg_posix_setattr(struct wg_frame *f)
     wg_unwind(f, err);
 }
 
-/* ---- access, readlink, statfs ---------------------------------------------------------------------- */
+/* ---- access, readlink, statfs ------------------------------------------------------------ */
 
 enum { /* RFC 1813 3.3.4 */
     ACCESS_READ = 1, ACCESS_LOOKUP = 2, ACCESS_MODIFY = 4, ACCESS_EXTEND = 8,

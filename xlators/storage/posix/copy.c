@@ -145,7 +145,7 @@ void wg_posix_copy_range(struct wg_frame *f)
     wg_unwind(f, err);
 }
 
-/* ---- checksum ------------------------------------------------------------------------------------------- */
+/* ---- checksum ---------------------------------------------------------------------------- */
 
 static const EVP_MD *algorithm_of(struct wg_str name)
 {

@@ -74,7 +74,7 @@ static int try_user(struct posix *px)
     return 0;
 }
 
-/* ---- the format file ----------------------------------------------------------------------------- */
+/* ---- the format file --------------------------------------------------------------------- */
 
 static int id_option(const struct posix *px, const char *name, uint8_t id[16], bool *given)
 {
@@ -211,7 +211,7 @@ static int read_format(struct posix *px)
     return err;
 }
 
-/* ---- the root's xattrs ------------------------------------------------------------------------------ */
+/* ---- the root's xattrs ------------------------------------------------------------------- */
 
 static void ids_of(const struct posix *px, uint8_t b[ROOT_IDS])
 {
@@ -247,7 +247,7 @@ static int write_root(struct posix *px)
     return fsetxattr(px->root_fd, ids_name(px), ids, sizeof ids, 0) == 0 ? 0 : errno;
 }
 
-/* ---- opening, initialising ---------------------------------------------------------------------------- */
+/* ---- opening, initialising --------------------------------------------------------------- */
 
 static int subdir(int dirfd, const char *name, int *ret)
 {

@@ -5,7 +5,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-/* ---- read ------------------------------------------------------------------------------------------- */
+/* ---- read -------------------------------------------------------------------------------- */
 
 /*
  * Fills buf from offset, until size or the end. EWOULDBLOCK when nowait and the page cache does not
@@ -109,7 +109,7 @@ void wg_posix_read(struct wg_frame *f)
     wg_unwind(f, err);
 }
 
-/* ---- write ------------------------------------------------------------------------------------------ */
+/* ---- write ------------------------------------------------------------------------------- */
 
 /* All of data at offset; *ret_count is what got there when the disk is full before the end. */
 static int write_full(int fd, const struct wg_data *data, uint64_t offset, uint32_t *ret_count)
@@ -234,7 +234,7 @@ void wg_posix_write(struct wg_frame *f)
     wg_unwind(f, err);
 }
 
-/* ---- commit ----------------------------------------------------------------------------------------- */
+/* ---- commit ------------------------------------------------------------------------------ */
 
 void wg_posix_commit(struct wg_frame *f)
 {

@@ -121,7 +121,7 @@ static struct px_rec record_for(const struct making *m)
     return rec;
 }
 
-/* ---- something new ------------------------------------------------------------------------------------ */
+/* ---- something new ----------------------------------------------------------------------- */
 
 /* The file's fd in *ret_fd; -1 for what has no data. */
 static int make_name(struct making *m, int *ret_fd)
@@ -241,7 +241,7 @@ static int make_new(struct making *m)
     return err;
 }
 
-/* ---- what is there already ----------------------------------------------------------------------------- */
+/* ---- what is there already --------------------------------------------------------------- */
 
 /* 0: it is what this request made. */
 static int check_existing(struct making *m, bool replay, const struct wg_ref *ref,
@@ -332,7 +332,7 @@ static int create(struct making *m, uint32_t how)
     return how == WG_UNCHECKED ? open_existing(m, &ref, &st) : EEXIST;
 }
 
-/* ---- handlers ------------------------------------------------------------------------------------------- */
+/* ---- handlers ---------------------------------------------------------------------------- */
 
 static wg_gfid gfid_or_new(wg_gfid given)
 {

@@ -3,6 +3,7 @@
 #include "posix.h"
 
 #include <stdlib.h>
+#include <zlib.h>
 
 int wg_px_keydir(struct posix *px, struct px_inode *dir, unsigned *ret)
 {
@@ -55,20 +56,11 @@ int wg_px_name(struct posix *px, struct px_inode *dir, struct wg_str name, enum 
     return use == PX_USE ? 0 : check_made(px, dir, name, use);
 }
 
-/* Spreads (directory, name) over the stripes. The quality matters little, the cost does. */
 static uint16_t stripe_of(const struct px_at *at)
 {
-    uint64_t h, word = 0;
-    size_t n = strlen(at->name), i;
+    uLong h = crc32(0, at->dir.b, sizeof at->dir.b);
 
-    memcpy(&h, at->dir.b, sizeof h);
-    for (i = 0; i < n; i += sizeof word) {
-        word = 0;
-        memcpy(&word, at->name + i, n - i < sizeof word ? n - i : sizeof word);
-        h = (h ^ word) * 0x9e3779b97f4a7c15u;
-        h ^= h >> 29;
-    }
-    return (uint16_t)(h % PX_STRIPES);
+    return (uint16_t)(crc32(h, (const Bytef *)at->name, (uInt)strlen(at->name)) % PX_STRIPES);
 }
 
 static int by_number(const void *a, const void *b)

@@ -239,7 +239,7 @@ void wg_px_keep_open(struct posix *px, const struct wg_cred *cred, struct px_ino
     wg_px_close(px, ino, &o);
 }
 
-/* ---- what is unsynced -------------------------------------------------------------------------- */
+/* ---- what is unsynced -------------------------------------------------------------------- */
 
 void wg_px_unstable(struct posix *px, struct px_inode *ino, struct px_open *o)
 {

@@ -34,7 +34,7 @@ struct posix;
 struct px_index; /* index.c */
 struct px_stage; /* stage.c: files under construction */
 
-/* ---- identity (identity.c) ---------------------------------------------------------------- */
+/* ---- identity (identity.c) --------------------------------------------------------------- */
 
 /*
  * The calling thread takes the identity of cred: fsuid, fsgid and groups by raw system calls,
@@ -51,7 +51,7 @@ void wg_px_brick_end(struct posix *px, uint32_t uid);
 /* A number for cred, equal for equal identities of this process; 0 when there are too many. */
 uint32_t wg_px_who(const struct wg_cred *cred);
 
-/* ---- the record (record.c) ---------------------------------------------------------------- */
+/* ---- the record (record.c) --------------------------------------------------------------- */
 
 enum {
     PX_REC_CLEAN = 1,    /* etag, size, mtime are of this content, if size and mtime match */
@@ -116,7 +116,7 @@ void wg_px_etag(struct posix *px, struct px_inode *ino, const struct px_rec *rec
 int wg_px_change(struct posix *px, struct px_inode *ino);
 void wg_px_changed(struct posix *px, struct px_inode *ino);
 
-/* ---- inodes (table.c, resolve.c) ------------------------------------------------------------ */
+/* ---- inodes (table.c, resolve.c) --------------------------------------------------------- */
 
 /* A data fd, for one identity, access mode and the permission bits it was opened under. */
 struct px_slot {
@@ -232,7 +232,8 @@ bool wg_px_open_fresh(struct px_inode *ino, struct px_open *o, const struct stat
 /* setattr changed who may open ino. */
 void wg_px_close_all(struct posix *px, struct px_inode *ino);
 /* Gives a data fd that the caller opened to the inode's slots (taken over, or closed). */
-void wg_px_keep_open(struct posix *px, const struct wg_cred *cred, struct px_inode *ino, int access, int fd);
+void wg_px_keep_open(struct posix *px, const struct wg_cred *cred, struct px_inode *ino,
+                     int access, int fd);
 
 /* statx of an inode; ESTALE when it has lost its last name. */
 int wg_px_stat_inode(struct posix *px, struct px_inode *ino, struct statx *ret);
@@ -291,9 +292,10 @@ void wg_px_lend_end(struct posix *px, const struct px_loan *loan);
 int wg_px_set_attrs(struct posix *px, const struct wg_cred *cred, struct px_inode *ino,
                     const struct wg_sattr *attrs);
 /* Truncates or extends, as cred. Holds ino->content exclusively. */
-int wg_px_set_size(struct posix *px, const struct wg_cred *cred, struct px_inode *ino, uint64_t size);
+int wg_px_set_size(struct posix *px, const struct wg_cred *cred, struct px_inode *ino,
+                   uint64_t size);
 
-/* ---- names (names.c) -------------------------------------------------------------------------- */
+/* ---- names (names.c) --------------------------------------------------------------------- */
 
 enum px_use { PX_USE, PX_MAKE_FILE, PX_MAKE_DIR };
 
@@ -324,7 +326,7 @@ void wg_px_unlock_names(struct posix *px, struct px_names *held);
 #define PX_FD_PATH 32
 const char *wg_px_fd_path(char buf[PX_FD_PATH], int fd);
 
-/* ---- durability, space, replaced inodes (sync.c, retain.c) --------------------------------------- */
+/* ---- durability, space, replaced inodes (sync.c, retain.c) ------------------------------- */
 
 /*
  * Around a change of a directory by an NFS-type fop, its names locked: attributes for the answer,
@@ -355,7 +357,7 @@ void wg_px_retain_undo(struct posix *px, struct px_inode *ino);
 /* All replaced inodes go at once, to make room; false when there were none. */
 bool wg_px_retain_drop_all(struct posix *px);
 
-/* ---- the index (index.c) --------------------------------------------------------------------------- */
+/* ---- the index (index.c) ----------------------------------------------------------------- */
 
 /*
  * The index is a superset of the truth at every instant, kill -9 included: a name is added before
@@ -397,7 +399,7 @@ void wg_px_index_after(struct posix *px, wg_gfid dir, const struct statx *post);
 void wg_px_index_born(struct posix *px, wg_gfid dir, const struct statx *st);
 void wg_px_index_dump(struct posix *px, struct wg_dump *d);
 
-/* ---- the brick ------------------------------------------------------------------------------------ */
+/* ---- the brick --------------------------------------------------------------------------- */
 
 struct px_shard {
     pthread_mutex_t lock;

@@ -72,7 +72,7 @@ struct reading {
     uint32_t sent;
 };
 
-/* ---- streams ------------------------------------------------------------------------------------------- */
+/* ---- streams ----------------------------------------------------------------------------- */
 
 int wg_px_streams_start(struct posix *px)
 {
@@ -190,7 +190,7 @@ static int stream_open(struct reading *r, uint32_t who, const struct statx *st)
     return 0;
 }
 
-/* ---- the kernel's entries -------------------------------------------------------------------------------- */
+/* ---- the kernel's entries ---------------------------------------------------------------- */
 
 static int seek_to(struct stream *s, uint64_t pos)
 {
@@ -267,7 +267,7 @@ static uint64_t cookie_after(const struct posix *px, uint64_t after, uint32_t or
     return CUT | bucket_of(px, after) << ORDER_BITS | order;
 }
 
-/* ---- one entry ---------------------------------------------------------------------------------------------- */
+/* ---- one entry --------------------------------------------------------------------------- */
 
 /*
  * Who an entry is and, with plus, its attributes. The inode number that getdents gave and the one
@@ -325,7 +325,7 @@ static void send_entry(struct reading *r, const struct entry *e, uint64_t cookie
     r->sent++;
 }
 
-/* ---- entries that share a bucket ----------------------------------------------------------------------------- */
+/* ---- entries that share a bucket --------------------------------------------------------- */
 
 static int by_sum(const void *a, const void *b)
 {
@@ -444,7 +444,7 @@ static int next_is_in(struct reading *r, uint64_t bucket, bool *ret)
     return err ? err : seek_to(r->s, bucket << r->px->cut_shift);
 }
 
-/* ---- readdir --------------------------------------------------------------------------------------------------- */
+/* ---- readdir ----------------------------------------------------------------------------- */
 
 static int send_rest(struct reading *r)
 {

@@ -28,7 +28,7 @@ static bool last_name(const struct statx *st)
     return S_ISDIR(st->stx_mode) || st->stx_nlink <= 1;
 }
 
-/* ---- unlink, rmdir ------------------------------------------------------------------------------------ */
+/* ---- unlink, rmdir ----------------------------------------------------------------------- */
 
 struct removing {
     struct posix *px;
@@ -126,7 +126,7 @@ void wg_posix_rmdir(struct wg_frame *f)
     wg_unwind(f, remove_name(&r, f, &in->at, &out->parent));
 }
 
-/* ---- rename ---------------------------------------------------------------------------------------------- */
+/* ---- rename ------------------------------------------------------------------------------ */
 
 struct side {
     struct px_inode *dir;
