@@ -11,8 +11,8 @@
 #include "work.h"
 
 static atomic_uint ran, running, most;
-static pthread_t last_thread;
-static bool last_nowait;
+static _Atomic pthread_t last_thread;
+static atomic_bool last_nowait;
 static unsigned delay_us;
 
 /* Reads of odd offsets would block. */
