@@ -10,30 +10,60 @@
 
 #define INLINE_HASH (64u << 10) /* up to this a hand-over costs more than it saves */
 
+/* An MD5 step under way on the offload pool. Its memory is the coroutine's, which waits for it. */
 struct hashing {
-    struct wg_s3_sums *sums;
+    struct wg_work work;
+    struct s3_req *r;
+    struct wg_co *co;
     const void *data;
     size_t len;
+    bool done; /* under conn->lock */
 };
 
-static int hash(void *arg)
+static void hash(struct wg_work *w)
+{
+    struct hashing *h = (struct hashing *)((char *)w - offsetof(struct hashing, work));
+    struct s3_req *r = h->r; /* held by the coroutine until done is seen, and by the lock until we leave */
+
+    wg_s3_sums_update(&r->body->md5, h->data, h->len);
+    pthread_mutex_lock(&r->conn->lock);
+    h->done = true;
+    wg_co_wake(h->co);
+    pthread_mutex_unlock(&r->conn->lock);
+}
+
+static int hash_here(void *arg)
 {
     struct hashing *h = arg;
 
-    wg_s3_sums_update(h->sums, h->data, h->len);
+    wg_s3_sums_update(&h->r->body->md5, h->data, h->len);
     return 0;
 }
 
-static void take_md5(struct wg_co *co, struct s3_req *r, const void *data, size_t len)
+static void begin_md5(struct wg_co *co, struct s3_req *r, const void *data, size_t len, struct hashing *h)
 {
-    struct hashing h = { &r->body->md5, data, len };
-
-    if (len == 0)
+    *h = (struct hashing){ .work.fn = hash, .r = r, .co = co, .data = data, .len = len };
+    if (len > INLINE_HASH) {
+        wg_offload_queue(&h->work);
         return;
-    if (len <= INLINE_HASH)
-        wg_co_on_worker(co, hash, &h);
-    else
-        wg_co_offload(co, hash, &h);
+    }
+    wg_co_on_worker(co, hash_here, h);
+    h->done = true;
+}
+
+/* Waits even when cancelled: the thread reads our buffer. */
+static void wait_md5(struct hashing *h)
+{
+    pthread_mutex_t *lock = &h->r->conn->lock;
+
+    pthread_mutex_lock(lock);
+    while (!h->done) {
+        pthread_mutex_unlock(lock);
+        if (wg_co_wait(h->co, 0) == ECANCELED)
+            wg_co_sleep(h->co, 1000000);
+        pthread_mutex_lock(lock);
+    }
+    pthread_mutex_unlock(lock);
 }
 
 /* After the last slice: the MD5, against Content-MD5. */
@@ -106,7 +136,9 @@ int wg_s3_body_whole(struct wg_co *co, struct s3_req *r, struct wg_data *ret,
 
         *seg = (struct wg_seg){ s->buf, s->buf->base, s->len };
         *ret = (struct wg_data){ seg, 1, s->len };
-        take_md5(co, r, s->buf->base, s->len);
+        struct hashing h;
+        begin_md5(co, r, s->buf->base, s->len, &h);
+        wait_md5(&h);
     }
     return end_md5(r, ret_digests);
 }
@@ -219,12 +251,13 @@ static int store_slices(struct wg_co *co, struct s3_req *r, const struct wg_ref 
 
     while ((err = next_slice(co, r, &s)) == 0 && s.buf) {
         struct wg_iobuf *buf = wg_iobuf_ref(s.buf); /* the write may end before the hash does */
+        struct hashing h;
 
+        begin_md5(co, r, buf->base, s.len, &h);
         err = write_slice(co, r, to, offset, s);
         if (err)
             s3_body_release(r, s.buf);
-        else
-            take_md5(co, r, buf->base, s.len);
+        wait_md5(&h);
         wg_iobuf_unref(buf);
         if (err)
             break;
