@@ -26,6 +26,8 @@
 #   $T                      a directory of the test, removed at the end
 set -euo pipefail
 shopt -s inherit_errexit
+# What the caller has set for other servers is not for these.
+unset AWS_CA_BUNDLE AWS_PROFILE AWS_SESSION_TOKEN AWS_ENDPOINT_URL http_proxy https_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY
 
 E2E=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 TOP=$(readlink -e "$E2E/../..")
@@ -132,7 +134,7 @@ client() {                                   # [run-in-client's options] -- comm
         ${options[@]+"${options[@]}"} -- "$@"
 }
 s3curl() {
-    curl -sS --fail-with-body --max-time 60 --aws-sigv4 "aws:amz:$AWS_DEFAULT_REGION:s3" \
+    curl -sS --fail-with-body --noproxy '*' --max-time 60 --aws-sigv4 "aws:amz:$AWS_DEFAULT_REGION:s3" \
         -u "$AWS_ACCESS_KEY_ID:$AWS_SECRET_ACCESS_KEY" "$@"
 }
 nfs_url() { echo "nfs://127.0.0.1$WG_EXPORT/$1?nfsport=$WG_NFS_PORT&mountport=$WG_MOUNT_PORT&uid=0&gid=0"; }

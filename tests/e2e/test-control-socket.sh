@@ -4,8 +4,8 @@
 . "$(dirname "$0")/lib.sh"
 start
 "$WG_BIN" status --control "$WG_CONTROL"
-"$WG_BIN" statedump --control "$WG_CONTROL" | grep -q 'type=protocol/client'
-"$WG_BIN" statedump --control "$WG_BRICK_CONTROLS" | grep -q 'type=storage/posix'
+"$WG_BIN" statedump --control "$WG_CONTROL" | grep 'type=protocol/client' >/dev/null
+"$WG_BIN" statedump --control "$WG_BRICK_CONTROLS" | grep 'type=storage/posix' >/dev/null
 [ "$(stat -c %a "$WG_CONTROL")" = 600 ]
 "$WG_BIN" log debug,nfs=trace --control "$WG_CONTROL"
 ! "$WG_BIN" log loud --control "$WG_CONTROL"

@@ -14,7 +14,7 @@ grep -q 'mount -t nfs' "$T/out"
 load_env
 [ "$WG_GATEWAY_PID" = "$(gateway_pid)" ]
 [ "$WG_BRICK_PIDS" = "$(brick_pid)" ]
-tr '\0' ' ' <"/proc/$WG_GATEWAY_PID/cmdline" | grep -q gateway
+tr '\0' ' ' <"/proc/$WG_GATEWAY_PID/cmdline" | grep gateway >/dev/null
 for v in WG_BIN WG_NFS_PORT WG_MOUNT_PORT WG_EXPORT WG_S3_ENDPOINT WG_S3_TLS_ENDPOINT WG_CA AWS_ACCESS_KEY_ID \
     AWS_SECRET_ACCESS_KEY AWS_DEFAULT_REGION WG_BRICK_PORTS WG_BRICK_DIRS WG_CONTROL; do
     [ -n "${!v}" ] || fail "$v is not in env"

@@ -8,11 +8,11 @@ export RCLONE_CONFIG=/dev/null RCLONE_CONFIG_W_TYPE=s3 RCLONE_CONFIG_W_PROVIDER=
     RCLONE_CONFIG_W_SECRET_ACCESS_KEY=$AWS_SECRET_ACCESS_KEY RCLONE_CONFIG_W_ENDPOINT=$WG_S3_ENDPOINT RCLONE_RETRIES=1
 mkdir -p "$T/up/a/b" && for i in $(seq 20); do random_file "$T/up/a/b/$i" $((i * 7000)); done
 random_file "$T/up/big" 15000000
-rclone mkdir w:rc
-rclone copy --s3-upload-cutoff 8M --s3-chunk-size 5M "$T/up" w:rc
-rclone check "$T/up" w:rc
+rclone mkdir w:rclone
+rclone copy --s3-upload-cutoff 8M --s3-chunk-size 5M "$T/up" w:rclone
+rclone check "$T/up" w:rclone
 rm "$T/up/a/b/3" && echo changed >"$T/up/a/b/4"
-rclone sync "$T/up" w:rc && rclone check "$T/up" w:rc
-rclone copy w:rc "$T/down" && diff -r "$T/up" "$T/down"
-rclone moveto w:rc/big w:rc/bigger && rclone ls w:rc | grep -q bigger
-rclone purge w:rc
+rclone sync "$T/up" w:rclone && rclone check "$T/up" w:rclone
+rclone copy w:rclone "$T/down" && diff -r "$T/up" "$T/down"
+rclone moveto w:rclone/big w:rclone/bigger && rclone ls w:rclone | grep bigger >/dev/null
+rclone purge w:rclone
