@@ -124,8 +124,10 @@ static int character(const uint8_t *s, uint32_t left, uint32_t *ret_bytes)
 
 static void put_text(struct wg_s3_xml *x, struct wg_str s)
 {
-    struct run r = { .x = x };
+    struct run r; /* not cleared: a list writes thousands */
 
+    r.x = x;
+    r.n = 0;
     for (uint32_t i = 0, n; i < s.len && !x->bad; i += n) {
         int c = character((const uint8_t *)s.s + i, s.len - i, &n);
 
