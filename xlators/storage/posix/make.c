@@ -377,7 +377,7 @@ void wg_posix_mkdir(struct wg_frame *f)
     m.ret_attr = &out->attr;
     err = begin(&m, f, &in->at);
     if (err == 0) {
-        m.flags = wg_px_keydir_flags(m.dir, m.name);
+        m.flags = wg_px_keydir_flags(m.dir, m.name) | (m.px->sync_names ? 0 : PX_REC_UNSYNCED);
         err = make(&m, f->call->replay);
     }
     end(&m, f, err);

@@ -16,61 +16,45 @@
 /* ---- directories not on disk yet ------------------------------------------------------------- */
 
 /*
- * A directory that one PUT has made is used by others at once, and each of them answers for its
- * being on disk. So it is listed here until somebody has synced its parent. Nearly always empty.
+ * A directory that was just made, by a PUT or through NFS, is used by others at once, and each PUT
+ * below it answers for its name being on disk. Its record says that this is still to be done
+ * (PX_REC_UNSYNCED), so that it is known after a restart as well, and done once.
  */
-static struct {
-    pthread_mutex_t lock;
-    atomic_uint count;
-    struct unsynced {
-        wg_gfid dir;
-        struct unsynced *next;
-    } *first;
-} unsynced = { .lock = PTHREAD_MUTEX_INITIALIZER };
-
-static void unsynced_add(wg_gfid dir)
+static bool is_unsynced(struct posix *px, struct px_inode *dir)
 {
-    struct unsynced *u = malloc(sizeof *u);
+    struct px_rec rec;
 
-    if (!u)
-        return; /* this PUT syncs it by itself: made[] says so */
-    u->dir = dir;
-    pthread_mutex_lock(&unsynced.lock);
-    u->next = unsynced.first;
-    unsynced.first = u;
-    atomic_fetch_add(&unsynced.count, 1);
-    pthread_mutex_unlock(&unsynced.lock);
+    return wg_px_rec(px, dir, &rec) == 0 && (rec.flags & PX_REC_UNSYNCED);
 }
 
-static bool unsynced_has(wg_gfid dir)
+/* The name of dir is on disk. Names locked: a rename beside us sets the mark anew. */
+static void set_synced(struct posix *px, struct px_inode *dir)
 {
-    struct unsynced *u;
+    struct px_rec rec;
 
-    if (atomic_load(&unsynced.count) == 0)
-        return false;
-    pthread_mutex_lock(&unsynced.lock);
-    for (u = unsynced.first; u && !wg_gfid_eq(u->dir, dir); u = u->next)
-        ;
-    pthread_mutex_unlock(&unsynced.lock);
-    return u != NULL;
-}
-
-static void unsynced_drop(wg_gfid dir)
-{
-    struct unsynced **at, *u = NULL;
-
-    if (atomic_load(&unsynced.count) == 0)
+    if (wg_px_rec(px, dir, &rec) || !(rec.flags & PX_REC_UNSYNCED))
         return;
-    pthread_mutex_lock(&unsynced.lock);
-    for (at = &unsynced.first; *at && !wg_gfid_eq((*at)->dir, dir); at = &(*at)->next)
-        ;
-    if (*at) {
-        u = *at;
-        *at = u->next;
-        atomic_fetch_sub(&unsynced.count, 1);
-    }
-    pthread_mutex_unlock(&unsynced.lock);
-    free(u);
+    rec.flags &= (uint8_t)~PX_REC_UNSYNCED;
+    if (wg_px_rec_set(px, dir->fd, &rec) == 0)
+        wg_px_rec_changed(px, dir, &rec);
+}
+
+/* The bucket's own name is in whatever holds it: the root, or a directory that is exported. */
+static int sync_base(struct px_s3 *s)
+{
+    struct px_inode up = { .type = WG_DIR };
+    int err = 0;
+
+    if (s->base == s->px->root || !is_unsynced(s->px, s->base))
+        return 0;
+    up.fd = openat(s->base->fd, "..", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (up.fd < 0)
+        return errno;
+    err = wg_px_sync_dir(s->px, &up);
+    close(up.fd);
+    if (err == 0)
+        set_synced(s->px, s->base);
+    return err;
 }
 
 int wg_px_s3_sync(struct px_s3 *s, struct px_inode *dir)
@@ -78,13 +62,17 @@ int wg_px_s3_sync(struct px_s3 *s, struct px_inode *dir)
     int err = wg_px_sync_dir(s->px, dir);
 
     for (unsigned i = s->ndir - 1; i > 0 && err == 0; i--) {
-        if (!s->made[i])
+        struct px_names held;
+
+        if (!s->made[i] && !is_unsynced(s->px, s->dir[i]))
             continue;
+        wg_px_lock_names(s->px, &held, &(struct px_at){ s->dir[i - 1]->gfid, s->name[i - 1] }, 1);
         err = wg_px_sync_dir(s->px, s->dir[i - 1]);
         if (err == 0)
-            unsynced_drop(s->dir[i]->gfid);
+            set_synced(s->px, s->dir[i]);
+        wg_px_unlock_names(s->px, &held);
     }
-    return err;
+    return err ? err : sync_base(s);
 }
 
 /* ---- begin and end --------------------------------------------------------------------------- */
@@ -191,7 +179,7 @@ static int enter(struct px_s3 *s, struct px_inode *child, bool made)
         wg_px_release(s->px, child);
         return err;
     }
-    s->made[s->ndir] = made || unsynced_has(child->gfid);
+    s->made[s->ndir] = made;
     s->dir[s->ndir++] = child;
     return 0;
 }
@@ -247,7 +235,7 @@ static int dir_adopt(struct px_s3 *s, struct px_inode *dir, const char *name, wg
 
     if (fd < 0)
         return errno;
-    rec.flags = PX_REC_MADE | wg_px_keydir_flags(dir, name);
+    rec.flags = PX_REC_MADE | PX_REC_UNSYNCED | wg_px_keydir_flags(dir, name);
     err = wg_px_rec_init(s->px, fd, &rec, false);
     if (err == EEXIST) /* a lookup was quicker: it took the gfid from our row, but can't know more */
         err = wg_px_rec_init(s->px, fd, &rec, true);
@@ -280,7 +268,6 @@ static int make_dir(struct px_s3 *s, struct px_inode *dir, const char *name, wg_
         err = wg_px_index_add(s->px, dir->gfid, name, gfid, WG_DIR, NULL, 0);
     if (err)
         return err;
-    unsynced_add(gfid);
     wg_px_s3_before(s->px, dir);
     err = wg_px_as(s->px, &s->cred);
     if (err == 0 && mkdirat(dir->fd, name, dir_mode(dir)) < 0)
@@ -291,7 +278,6 @@ static int make_dir(struct px_s3 *s, struct px_inode *dir, const char *name, wg_
         return err;
     }
     wg_px_s3_after(s->px, dir);
-    unsynced_drop(gfid);
     (void)wg_px_index_remove(s->px, dir->gfid, name, gfid, true);
     return err;
 }
@@ -641,7 +627,6 @@ static int prune_locked(struct px_s3 *s, struct px_inode *parent, const char *na
     if (err)
         return err;
     wg_px_s3_gone(s->px, parent, name, dir, &st, true);
-    unsynced_drop(dir->gfid);
     return 0;
 }
 

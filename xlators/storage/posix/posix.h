@@ -59,6 +59,7 @@ enum {
     PX_REC_META = 4,     /* a second xattr holds meta */
     PX_REC_MADE = 8,     /* a directory that a PUT made; vanishes with its last key */
     PX_REC_MARKER = 16,  /* a directory that is an object: the key with "/" at its end */
+    PX_REC_UNSYNCED = 128, /* a directory whose name may not be on disk: a PUT below it sees to that */
     PX_REC_KEYDIR = 96,  /* of directories: enum wg_key_dir, what it is to the names in it */
 };
 #define PX_KEYDIR_SHIFT 5

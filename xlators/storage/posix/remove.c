@@ -235,6 +235,29 @@ static void set_keydir(struct renaming *r, const struct side *what, const struct
     wg_px_release(r->px, ino);
 }
 
+/* A directory is about to get another name, which will not be on disk at once. */
+static int set_unsynced(struct renaming *r, const struct side *what)
+{
+    struct px_inode *ino;
+    struct px_rec rec;
+    int err;
+
+    if (!S_ISDIR(what->st.stx_mode) || r->px->sync_names)
+        return 0;
+    err = wg_px_find(r->px, &what->ref, &ino);
+    if (err)
+        return err;
+    err = wg_px_rec(r->px, ino, &rec);
+    if (err == 0 && !(rec.flags & PX_REC_UNSYNCED)) {
+        rec.flags |= PX_REC_UNSYNCED;
+        err = wg_px_rec_set(r->px, ino->fd, &rec);
+        if (err == 0)
+            wg_px_rec_changed(r->px, ino, &rec);
+    }
+    wg_px_release(r->px, ino);
+    return err;
+}
+
 /* The row that says: where holds what. */
 static int add_row(struct renaming *r, const struct side *where, const struct side *what)
 {
@@ -294,6 +317,10 @@ static int rename_locked(struct renaming *r)
     err = check_meaning(r, &r->from, &r->to);
     if (err == 0 && exchange)
         err = check_meaning(r, &r->to, &r->from);
+    if (err == 0)
+        err = set_unsynced(r, &r->from);
+    if (err == 0 && exchange)
+        err = set_unsynced(r, &r->to);
     if (err == 0)
         err = add_row(r, &r->to, &r->from);
     if (err == 0 && exchange)

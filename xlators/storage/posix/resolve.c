@@ -206,7 +206,7 @@ static int give_record(struct posix *px, const struct px_inode *dir, const char 
         return EROFS;
     *ret = (struct px_rec){ .generation = 1 };
     if (S_ISDIR(st->stx_mode))
-        ret->flags = wg_px_keydir_flags(dir, name);
+        ret->flags = wg_px_keydir_flags(dir, name) | PX_REC_UNSYNCED;
     if (replace || wg_px_index_row(px, dir->gfid, name, &ret->gfid, &type) != 0 ||
         type != wg_px_type(st->stx_mode) || is_copy(px, ret, st))
         ret->gfid = wg_gfid_new();
