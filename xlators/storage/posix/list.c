@@ -10,76 +10,15 @@
  * Rows come from the index, which may know names that are gone: each is checked by statx, and what
  * is read of it is the truth.
  */
-#include "s3.h"
+#include "listing.h"
 
-#include <linux/openat2.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #define BATCH 64          /* rows fetched at once from the index */
 #define BATCH_DIR 1024    /* and from a directory, which costs all of it */
-#define SOURCES 6         /* a component of 1,024 bytes has four chunks */
-#define GONE_MAX 32       /* rows found without a name that a page puts right */
-#define KEY_ROOM (WG_KEY_MAX + WG_NAME_MAX + 2)
-
-struct source {
-    struct px_inode *dir;
-    enum wg_key_dir in;
-    bool index, more;
-    uint32_t prefix_len; /* of the key up to its names */
-    struct px_row *rows;
-    unsigned n, at, batch;
-    uint32_t next_len;
-    uint8_t next[WG_KEY_SORT_MAX + 1];
-    char prefix[];
-};
-
-struct level {
-    struct source *src[SOURCES];
-    unsigned nsrc;
-    bool self; /* the directory itself may be the next key */
-};
-
-struct gone {
-    wg_gfid dir, gfid;
-    char name[WG_NAME_MAX + 1];
-};
-
-struct listing {
-    struct px_s3 s;
-    struct wg_frame *f;
-    const struct wg_list_in *in;
-    struct wg_list_out *out;
-    struct wg_appender rows;
-    struct level *level;
-    unsigned depth, depth_max;
-    char bound[KEY_ROOM];
-    uint32_t bound_len;
-    char last[KEY_ROOM]; /* the last key met, so that a twin does not show it again */
-    uint32_t last_len;
-    char next[KEY_ROOM]; /* the last row given */
-    uint32_t next_len;
-    bool done;
-    struct gone *gone;
-    unsigned ngone;
-};
-
 /* ---- keys ------------------------------------------------------------------------------------------- */
-
-static int cmp(const char *a, uint32_t a_len, const char *b, uint32_t b_len)
-{
-    uint32_t n = a_len < b_len ? a_len : b_len;
-    int c = n ? memcmp(a, b, n) : 0;
-
-    return c ? c : (a_len > b_len) - (a_len < b_len);
-}
-
-static bool begins(const char *a, uint32_t a_len, const char *b, uint32_t b_len)
-{
-    return a_len >= b_len && (b_len == 0 || memcmp(a, b, b_len) == 0);
-}
 
 /* May keys that begin with p be wanted? */
 static bool subtree_wanted(const struct listing *l, const char *p, uint32_t len)
@@ -110,8 +49,7 @@ static bool successor(struct listing *l, const char *p, uint32_t len)
     return true;
 }
 
-/* The part of key that it shares with others up to the delimiter; 0: none. */
-static uint32_t common_prefix(const struct listing *l, const char *key, uint32_t len)
+uint32_t wg_px_list_common(const struct listing *l, const char *key, uint32_t len)
 {
     const struct wg_str *p = &l->in->prefix, *d = &l->in->delimiter;
     const char *at;
@@ -132,7 +70,7 @@ static bool first_bound(struct listing *l)
         l->bound_len = p->len;
         return true;
     }
-    common = l->in->start_at ? 0 : common_prefix(l, m->s, m->len);
+    common = l->in->start_at ? 0 : wg_px_list_common(l, m->s, m->len);
     if (common) /* the rest of a group that was given as one row */
         return successor(l, m->s, common);
     memcpy(l->bound, m->s, m->len);
@@ -315,6 +253,14 @@ static void reseek(struct listing *l)
     (void)source_seek(l, v->src[0]);
 }
 
+void wg_px_list_skip(struct listing *l, const char *p, uint32_t len)
+{
+    if (successor(l, p, len))
+        reseek(l);
+    else
+        l->done = true; /* nothing is above */
+}
+
 static int row_cmp(const struct source *a, const struct source *b)
 {
     const struct px_row *x = &a->rows[a->at], *y = &b->rows[b->at];
@@ -352,227 +298,6 @@ static int lowest(struct listing *l, struct level *v, struct source **ret)
     return 0;
 }
 
-/* ---- rows ------------------------------------------------------------------------------------------------ */
-
-static void stop(struct listing *l, bool truncated)
-{
-    l->done = true;
-    l->out->truncated = truncated;
-}
-
-static void give(struct listing *l, const struct wg_objent *e)
-{
-    if (l->rows.count >= l->in->max || !wg_append_objent(&l->rows, e)) {
-        stop(l, true);
-        return;
-    }
-    memcpy(l->next, e->key.s, e->key.len);
-    l->next_len = e->key.len;
-}
-
-/* A key that is there. It is a row, or belongs to the row of its common prefix. */
-static void emit(struct listing *l, struct wg_objent *e)
-{
-    uint32_t common = common_prefix(l, e->key.s, e->key.len);
-    char key[KEY_ROOM];
-
-    if (common == 0) {
-        give(l, e);
-        return;
-    }
-    memcpy(key, e->key.s, common);
-    give(l, &(struct wg_objent){ .prefix = true, .key = { key, common } });
-    if (l->done)
-        return;
-    if (successor(l, key, common))
-        reseek(l);
-    else
-        stop(l, false);
-}
-
-static int row_meta(struct listing *l, struct px_inode *dir, const char *name, const struct px_rec *rec,
-                    struct wg_objent *e)
-{
-    int fd, err;
-    char *buf;
-
-    if (!(l->in->flags & WG_LIST_META) || !(rec->flags & PX_REC_META))
-        return 0;
-    buf = malloc(WG_META_MAX);
-    if (!buf)
-        return ENOMEM;
-    fd = openat(dir->fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0) {
-        free(buf);
-        return errno;
-    }
-    err = wg_px_meta_get(l->s.px, fd, buf, WG_META_MAX, &e->meta.len);
-    close(fd);
-    e->meta.s = buf;
-    if (err)
-        free(buf);
-    return err;
-}
-
-static void fill(struct listing *l, const struct px_rec *rec, const struct statx *st,
-                 struct wg_objent *e)
-{
-    if (!wg_px_ident_get(l->s.px, st->stx_ino, st, &e->ref))
-        e->ref.gfid = rec->gfid;
-    e->size = S_ISDIR(st->stx_mode) ? 0 : st->stx_size;
-    e->mtime = (struct wg_time){ st->stx_mtime.tv_sec, st->stx_mtime.tv_nsec };
-    e->uid = st->stx_uid;
-}
-
-/* A symlink shows as the file that it leads to inside the bucket; ENOENT for any other. */
-static int follow(struct listing *l, const char *key, uint32_t key_len, bool twin, struct px_rec *rec,
-                  struct statx *st)
-{
-    struct open_how how = { .flags = O_PATH | O_CLOEXEC,
-                            .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV };
-    char path[WG_KEY_PATH_MAX];
-    uint32_t len;
-    int fd, err;
-
-    if (wg_key_to_path((struct wg_str){ key, key_len }, twin, path, &len))
-        return ENOENT;
-    fd = (int)syscall(SYS_openat2, l->s.base->fd, path, &how, sizeof how);
-    if (fd < 0)
-        return ENOENT;
-    err = wg_px_stat(fd, st);
-    if (err == 0 && !S_ISREG(st->stx_mode))
-        err = ENOENT;
-    if (err == 0)
-        err = wg_px_rec_get(l->s.px, fd, rec);
-    close(fd);
-    return err ? ENOENT : 0;
-}
-
-static int read_row(struct listing *l, struct px_inode *dir, const char *name, const char *key,
-                    uint32_t key_len, bool twin, struct px_rec *rec, struct statx *st)
-{
-    struct posix *px = l->s.px;
-    struct px_inode *ino;
-    int err = wg_px_stat_at(dir->fd, name, st);
-
-    if (err)
-        return err;
-    if (S_ISLNK(st->stx_mode))
-        return follow(l, key, key_len, twin, rec, st);
-    if (!S_ISREG(st->stx_mode))
-        return EISDIR;
-    err = wg_px_rec_get_at(px, dir->fd, name, rec);
-    if (err != ENODATA)
-        return err;
-    err = wg_px_child(px, &l->s.cred, dir, name, &ino, st); /* gives it a record */
-    if (err)
-        return err;
-    err = wg_px_rec(px, ino, rec);
-    wg_px_release(px, ino);
-    return err;
-}
-
-/* Rows whose name is gone are taken out after the page, under the name's lock. */
-static void note_gone(struct listing *l, const struct source *src, const struct px_row *row,
-                      const char *name)
-{
-    if (!src->index || l->ngone == GONE_MAX)
-        return;
-    if (!l->gone)
-        l->gone = calloc(GONE_MAX, sizeof *l->gone);
-    if (!l->gone)
-        return;
-    l->gone[l->ngone] = (struct gone){ .dir = src->dir->gfid, .gfid = row->gfid };
-    memcpy(l->gone[l->ngone++].name, name, strlen(name) + 1);
-}
-
-static void drop_gone(struct listing *l)
-{
-    struct posix *px = l->s.px;
-
-    if (l->ngone == 0)
-        return;
-    (void)wg_px_as_brick(px);
-    for (unsigned i = 0; i < l->ngone; i++) {
-        struct gone *g = &l->gone[i];
-        struct wg_ref ref = { .gfid = g->dir };
-        struct px_inode *dir;
-        struct px_names held;
-        struct px_where w;
-        struct statx st;
-
-        if (wg_px_find_dir(px, &ref, &dir) != 0)
-            continue;
-        wg_px_lock_names(px, &held, &(struct px_at){ g->dir, g->name }, 1);
-        if (wg_px_stat_at(dir->fd, g->name, &st) == ENOENT) {
-            bool last = wg_px_index_find(px, g->gfid, &w) == 0 && wg_gfid_eq(w.parent, g->dir) &&
-                        strcmp(w.name, g->name) == 0;
-
-            (void)wg_px_index_remove(px, g->dir, g->name, g->gfid, last);
-            atomic_fetch_add(&px->index->dropped, 1);
-        }
-        wg_px_unlock_names(px, &held);
-        wg_px_release(px, dir);
-    }
-}
-
-static int file_row(struct listing *l, struct source *src, const struct px_row *row, const char *name,
-                    bool twin, const char *key, uint32_t len)
-{
-    struct wg_objent e = { .key = { key, len } };
-    struct px_rec rec;
-    struct statx st;
-    int err;
-
-    if (cmp(key, len, l->bound, l->bound_len) < 0 ||
-        !begins(key, len, l->in->prefix.s, l->in->prefix.len) ||
-        cmp(key, len, l->last, l->last_len) == 0)
-        return 0;
-    err = read_row(l, src->dir, name, key, len, twin, &rec, &st);
-    if (err == ENOENT && row->type != WG_LNK)
-        note_gone(l, src, row, name);
-    if (err)
-        return err == ENOMEM ? err : 0; /* not an object, or not ours to see */
-    memcpy(l->last, key, len);
-    l->last_len = len;
-    fill(l, &rec, &st, &e);
-    wg_px_etag(l->s.px, NULL, &rec, &st, &e.etag);
-    err = row_meta(l, src->dir, name, &rec, &e);
-    if (err == 0)
-        emit(l, &e);
-    free((void *)(uintptr_t)e.meta.s);
-    return err == ENOMEM ? err : 0;
-}
-
-/* The directory of the level as an object: one made by S3, or an empty one of NFS. */
-static int self_row(struct listing *l, const struct level *v)
-{
-    struct source *src = v->src[0];
-    struct wg_objent e = { .key = { src->prefix, src->prefix_len } };
-    struct px_rec rec;
-    struct statx st;
-    int err;
-
-    if (src->prefix_len > WG_KEY_MAX ||
-        !begins(src->prefix, src->prefix_len, l->in->prefix.s, l->in->prefix.len) ||
-        cmp(src->prefix, src->prefix_len, l->last, l->last_len) == 0)
-        return 0;
-    err = wg_px_stat_inode(l->s.px, src->dir, &st);
-    if (err == 0)
-        err = wg_px_rec(l->s.px, src->dir, &rec);
-    if (err == 0)
-        err = wg_px_s3_is_object(&l->s, src->dir, &rec, &st);
-    if (err)
-        return 0;
-    fill(l, &rec, &st, &e);
-    wg_px_s3_dir_etag(l->s.px, &rec, &st, &e.etag);
-    err = row_meta(l, src->dir, ".", &rec, &e);
-    if (err == 0)
-        emit(l, &e);
-    free((void *)(uintptr_t)e.meta.s);
-    return err == ENOMEM ? err : 0;
-}
-
 /* ---- the walk ---------------------------------------------------------------------------------------------- */
 
 static int enter(struct listing *l, struct level *v, struct source *src, const struct px_row *row,
@@ -585,7 +310,7 @@ static int enter(struct listing *l, struct level *v, struct source *src, const s
         return 0;
     err = wg_px_child(l->s.px, &l->s.cred, src->dir, name, &dir, NULL);
     if (err == ENOENT)
-        note_gone(l, src, row, name);
+        wg_px_list_note_gone(l, src, row, name);
     if (err)
         return err == ENOMEM ? err : 0;
     if (dir->type != WG_DIR) {
@@ -612,7 +337,7 @@ static int step(struct listing *l)
     if (v->self && (!src || src->prefix_len > v->src[0]->prefix_len ||
                     src->rows[src->at].sort[0] != 0)) {
         v->self = false; /* the content of a directory object, the empty name, comes before it */
-        return self_row(l, v);
+        return wg_px_list_self(l, v);
     }
     if (!src) {
         pop(l);
@@ -638,7 +363,7 @@ static int step(struct listing *l)
         return enter(l, v, src, &row, name, k.kind == WG_KEY_CHUNKED, key, len);
     if (row.type != WG_REG && row.type != WG_LNK)
         return 0;
-    return file_row(l, src, &row, name, k.kind == WG_KEY_TWIN, key, len);
+    return wg_px_list_file(l, src, &row, name, k.kind == WG_KEY_TWIN, key, len);
 }
 
 static int walk(struct listing *l)
@@ -691,7 +416,7 @@ static int list(struct listing *l)
     if (in->max > 0 && first_bound(l))
         err = walk(l);
     err = finish(l, err);
-    drop_gone(l);
+    wg_px_list_drop_gone(l);
     return err;
 }
 

@@ -363,8 +363,8 @@ bool wg_px_retain_drop_all(struct posix *px);
 /*
  * The index is a superset of the truth at every instant, kill -9 included: a name is added before
  * it is made in the file system, and removed after it is removed there (R5). Who reads a row
- * checks it with statx, and drops what isn't there. Each call below returns when the change is committed
- * (not synced); the caller holds the name's lock. The row of a name that has no record yet is
+ * checks it with statx, and drops what isn't there. Each call below returns when the change is in the
+ * journal (journal.h), which a killed process leaves behind; the caller holds the name's lock. The row of a name that has no record yet is
  * also the intent which says what gfid that inode was to get.
  * hint_len 0: not known (yet); the row then finds its inode by parent and name.
  */
@@ -380,7 +380,10 @@ int wg_px_index_remove(struct posix *px, wg_gfid dir, const char *name, wg_gfid 
 /* After a rename whose target row was added before it: removes the old name, moves gfid's parent and name. */
 int wg_px_index_moved(struct posix *px, wg_gfid from_dir, const char *from, wg_gfid to_dir,
                       const char *to, wg_gfid gfid, uint8_t type);
-/* Where gfid was last: hint (length 0: none), and a parent and name. ENOENT. */
+/*
+ * Where gfid was last: hint (length 0: none), and a parent and name. ENOENT; EAGAIN when an index
+ * without which it can't be found is being rebuilt.
+ */
 struct px_where {
     wg_gfid parent;
     uint8_t type, hint_len;
