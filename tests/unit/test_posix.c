@@ -466,7 +466,7 @@ START_TEST(beyond_its_bound_the_brick_syncs_by_itself)
         OK(put_text(&b, mkfile(&b, brick_root(), name, 0644), 0, "x", WG_UNSTABLE));
     }
     ck_assert_uint_le(atomic_load(&brick_px(&b)->unstable_fds), 10);
-    ck_assert_uint_le(atomic_load(&brick_px(&b)->inodes), 64 + PX_SHARDS);
+    ck_assert_uint_le(atomic_load(&brick_px(&b)->inodes), 64 + 2 * PX_SHARDS);
     ck_assert_uint_gt(atomic_load(&brick_px(&b)->evicted), 100);
     ck_assert_str_eq(get_text(&b, lookup(&b, brick_root(), "f7")), "x");
     brick_end(&b);

@@ -59,8 +59,10 @@ static uint64_t page(struct brick *b, struct wg_ref d, uint64_t cookie, uint32_t
         ck_assert(!wg_gfid_is_zero(e.ref.gfid));
         cookie = e.cookie;
         if (e.name.s[0] == 'n') {
-            unsigned i = (unsigned)strtoul(e.name.s + 1, NULL, 10);
+            unsigned i = 0;
 
+            for (uint32_t k = 1; k < e.name.len; k++) /* it ends with no NUL */
+                i = i * 10 + (unsigned)(e.name.s[k] - '0');
             seen[i]++;
             cookies[i] = e.cookie;
         } else {
