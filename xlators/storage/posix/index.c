@@ -19,6 +19,15 @@
 #include "dump.h"
 #include "log.h"
 
+#ifdef __SANITIZE_THREAD__
+/* LMDB's readers and writer are ordered by transaction numbers in its map, which TSan can't see. */
+const char *__tsan_default_suppressions(void);
+const char *__tsan_default_suppressions(void)
+{
+    return "called_from_lib:liblmdb.so\n";
+}
+#endif
+
 #define MAP_START (256ull << 20)
 #define BATCH 512               /* rows of a transaction, and that wake the applier at once */
 #define SLACK (8ull << 20)      /* blocks ready beyond the last page in use: more than BATCH rows take */
