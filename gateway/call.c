@@ -229,7 +229,8 @@ struct wg_fop_stats wg_stats_sum(const struct wg_xlator *xl, unsigned op)
 
 /* --- frames --- */
 
-static struct wg_frame *frame_new(struct wg_call *call, struct wg_frame *parent, unsigned op, const void *in)
+static struct wg_frame *frame_new(struct wg_call *call, struct wg_frame *parent, unsigned op,
+                                  const void *in, const char *from, const char *to)
 {
     struct wg_frame *f = WG_NEW(&call->arena, struct wg_frame);
 
@@ -239,6 +240,8 @@ static struct wg_frame *frame_new(struct wg_call *call, struct wg_frame *parent,
     f->parent = parent;
     f->op = (uint16_t)op;
     f->in = in;
+    f->wind_from = from;
+    f->unwind_to = to;
     /* Pushed when whole, so that a dump never sees half a frame. Frames leave with the call. */
     f->next = atomic_load_explicit(&call->frames, memory_order_relaxed);
     while (!atomic_compare_exchange_weak_explicit(&call->frames, &f->next, f, memory_order_release,
@@ -278,12 +281,12 @@ static void enter(struct wg_frame *f, struct wg_xlator *xl)
     struct wg_xlator *to = xl->route[f->op].xl;
 
     if (!to) {
-        f->this = xl;
+        __atomic_store_n(&f->this, xl, __ATOMIC_RELAXED);
         wg_unwind_(f, ENOTSUP, "core");
         return;
     }
-    __atomic_store_n(&f->this, to, __ATOMIC_RELAXED);
-    f->begin_ns = frame_clock();
+    __atomic_store_n(&f->this, to, __ATOMIC_RELAXED); /* a dump may look at any time */
+    __atomic_store_n(&f->begin_ns, frame_clock(), __ATOMIC_RELAXED);
     if (to->class->local_size > 0) {
         f->local = wg_alloc(&f->call->arena, to->class->local_size);
         if (!f->local) {
@@ -297,7 +300,7 @@ static void enter(struct wg_frame *f, struct wg_xlator *xl)
 void wg_start_(struct wg_call *call, struct wg_xlator *top, unsigned op, const void *in,
                void (*finish)(struct wg_call *), const char *from, const char *to)
 {
-    struct wg_frame *f = frame_new(call, NULL, op, in);
+    struct wg_frame *f = frame_new(call, NULL, op, in, from, to);
 
     /* The call itself has room for the first frame, unless fops before it used it up. */
     if (!f) {
@@ -309,8 +312,6 @@ void wg_start_(struct wg_call *call, struct wg_xlator *top, unsigned op, const v
     }
     call->root = f;
     call->finish = finish;
-    f->wind_from = from;
-    f->unwind_to = to;
     wg_call_ref(call);
     enter(f, top);
 }
@@ -318,7 +319,7 @@ void wg_start_(struct wg_call *call, struct wg_xlator *top, unsigned op, const v
 void wg_wind_(struct wg_frame *f, struct wg_xlator *xl, unsigned op, const void *in,
               wg_handler *done, const char *from, const char *to)
 {
-    struct wg_frame *c = frame_new(f->call, f, op, in);
+    struct wg_frame *c = frame_new(f->call, f, op, in, from, to);
 
     f->nchildren = 1;
     f->only = c;
@@ -333,8 +334,6 @@ void wg_wind_(struct wg_frame *f, struct wg_xlator *xl, unsigned op, const void 
         return;
     }
     c->done = done;
-    c->wind_from = from;
-    c->unwind_to = to;
     enter(c, xl);
 }
 
@@ -346,15 +345,13 @@ void wg_wind_many_(struct wg_frame *f, struct wg_xlator *const *xls, unsigned n,
     unsigned made;
 
     for (made = 0; fan && made < n; made++) {
-        struct wg_frame *c = frame_new(call, f, f->op, f->in);
+        struct wg_frame *c = frame_new(call, f, f->op, f->in, from, to);
 
         if (!c)
             break;
         c->fan = fan;
         c->index = (uint16_t)made;
         c->done = done;
-        c->wind_from = from;
-        c->unwind_to = to;
         fan->children[made] = c;
     }
     if (n == 0 || made < n) {
@@ -376,7 +373,8 @@ void wg_wind_many_(struct wg_frame *f, struct wg_xlator *const *xls, unsigned n,
 
 void wg_pass_(struct wg_frame *f, struct wg_xlator *xl, const char *from)
 {
-    f->wind_from = from; /* the layer that passed it on is who wound it, for a reader of a dump */
+    /* The layer that passed it on is who wound it, for a reader of a dump. */
+    __atomic_store_n(&f->wind_from, from, __ATOMIC_RELAXED);
     enter(f, xl);
 }
 

@@ -131,48 +131,62 @@ static const char *const doors[] = { "internal", "nfs", "s3", "brick", "admin" }
 
 static void dump_frame(struct wg_dump *d, const struct wg_frame *f, uint64_t now)
 {
-    const struct wg_xlator *xl = __atomic_load_n(&f->this, __ATOMIC_RELAXED);
+    const struct wg_xlator *xl = __atomic_load_n(&f->this, __ATOMIC_RELAXED), *above = NULL;
+    uint64_t begin_ns = __atomic_load_n(&f->begin_ns, __ATOMIC_RELAXED);
     bool complete = atomic_load(&f->complete);
 
+    if (f->parent)
+        above = __atomic_load_n(&f->parent->this, __ATOMIC_RELAXED);
     wg_dump_object(d, NULL);
     wg_dump_str(d, "xlator", xl ? xl->name : "");
     wg_dump_str(d, "op", wg_op_name(f->op));
     wg_dump_u64(d, "complete", complete);
-    wg_dump_str(d, "parent", f->parent && f->parent->this ? f->parent->this->name : "");
-    wg_dump_str(d, "wind_from", f->wind_from);
+    wg_dump_str(d, "parent", above ? above->name : "");
+    wg_dump_str(d, "wind_from", __atomic_load_n(&f->wind_from, __ATOMIC_RELAXED));
     wg_dump_fmt(d, "wind_to", "%s->%s", xl ? xl->class->type : "", wg_op_name(f->op));
     wg_dump_str(d, "unwind_to", f->unwind_to);
     if (complete) {
         wg_dump_str(d, "unwind_from", f->unwind_from);
         wg_dump_str(d, "result", wg_error_name(f->err));
-    } else if (f->begin_ns) {
-        wg_dump_u64(d, "age_us", now > f->begin_ns ? (now - f->begin_ns) / 1000 : 0);
+    } else if (begin_ns) {
+        wg_dump_u64(d, "age_us", now > begin_ns ? (now - begin_ns) / 1000 : 0);
     }
     wg_dump_end(d);
+}
+
+/*
+ * What the front end wrote into the call before it wound the first frame; that frame's push is what
+ * makes it safe to read. Arguments are shown of calls that still run: later they may be gone.
+ */
+static void dump_client(struct wg_dump *d, const struct wg_call *call, const struct wg_frame *first)
+{
+    char text[512];
+
+    wg_dump_strn(d, "client", call->client.s, call->client.len);
+    wg_dump_strn(d, "principal", call->cred.principal.s, call->cred.principal.len);
+    wg_dump_u64(d, "uid", call->cred.uid);
+    if (!atomic_load(&first->complete))
+        wg_dump_str(d, "arguments", wg_show_record(first->op, false, first->in, text, sizeof text));
 }
 
 static void dump_call(struct wg_call *call, void *arg)
 {
     struct wg_dump *d = arg;
     uint64_t now = wg_now_ns();
-    const struct wg_frame *root = atomic_load(&call->frames), *f;
-    char text[512];
+    const struct wg_frame *newest = atomic_load(&call->frames), *first = newest;
     int n = 0;
 
     wg_dump_object(d, NULL);
     wg_dump_u64(d, "id", call->id);
     wg_dump_str(d, "door", doors[call->frontend]);
     wg_dump_str(d, "what", call->what);
-    wg_dump_strn(d, "client", call->client.s, call->client.len);
-    wg_dump_strn(d, "principal", call->cred.principal.s, call->cred.principal.len);
-    wg_dump_u64(d, "uid", call->cred.uid);
     wg_dump_u64(d, "age_us", (now - call->begin_ns) / 1000);
-    while (root && root->next)
-        root = root->next;
-    if (root)
-        wg_dump_str(d, "arguments", wg_show_record(root->op, false, root->in, text, sizeof text));
+    while (first && first->next)
+        first = first->next;
+    if (first)
+        dump_client(d, call, first);
     wg_dump_array(d, "frames");
-    for (f = atomic_load(&call->frames); f && n < 64; f = f->next, n++)
+    for (const struct wg_frame *f = newest; f && n < 64; f = f->next, n++)
         dump_frame(d, f, now);
     wg_dump_end(d);
     wg_dump_end(d);
