@@ -28,6 +28,7 @@ static const struct wg_option options[] = {
       "how long a replaced or deleted object stays readable for those who have it open", true },
     { "replaced-max", WG_OPT_SIZE, 0, 1LL << 50, "16G",
       "bytes of replaced objects kept; beyond, the oldest go first", true },
+    { "reindex", WG_OPT_BOOL, 0, 0, "no", "read the whole brick into its index again", false },
     { "sync-names", WG_OPT_BOOL, 0, 0, "no",
       "put each directory change of NFS on disk before the answer", true },
     { NULL },
@@ -121,6 +122,8 @@ static int posix_init(struct wg_xlator *xl)
         set_bounds(xl); /* the size of the disk is known now */
         err = wg_px_index_open(px);
     }
+    if (err == 0 && wg_opt_bool(xl, "reindex"))
+        wg_px_index_rebuild(px);
     if (err == 0)
         err = wg_px_stage_start(px);
     if (err == 0)
