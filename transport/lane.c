@@ -44,18 +44,31 @@ bool lane_paused(struct wg_lane *l)
 
 /* ---- connecting ---- */
 
+/*
+ * On loopback the kernel's own tuning keeps megabytes in flight: nothing is gained, small messages wait
+ * behind them (4 ms instead of 0.6 on one lane), and the cache is flushed. A network may need them.
+ */
+#define LOOPBACK_BUF (128u << 10)
+
+static void set_buf(struct wg_lane *l, int which, const char *name, uint32_t size)
+{
+    int n = (int)size;
+
+    if (n == 0 && (strncmp(l->peer_addr, "127.", 4) == 0 || strncmp(l->peer_addr, "[::1]", 5) == 0 ||
+                   strncmp(l->peer_addr, "[::ffff:127.", 12) == 0))
+        n = LOOPBACK_BUF;
+    if (n && setsockopt(l->fd, SOL_SOCKET, which, &n, sizeof n))
+        wg_debug("%s %d: %s", name, n, strerror(errno));
+}
+
 static void set_sockopts(struct wg_lane *l)
 {
-    int one = 1, n;
+    int one = 1;
 
     if (!l->addr.path)
         (void)setsockopt(l->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one); /* no TCP: no matter */
-    n = (int)l->o.sndbuf;
-    if (n && setsockopt(l->fd, SOL_SOCKET, SO_SNDBUF, &n, sizeof n))
-        wg_debug("SO_SNDBUF %d: %s", n, strerror(errno));
-    n = (int)l->o.rcvbuf;
-    if (n && setsockopt(l->fd, SOL_SOCKET, SO_RCVBUF, &n, sizeof n))
-        wg_debug("SO_RCVBUF %d: %s", n, strerror(errno));
+    set_buf(l, SO_SNDBUF, "SO_SNDBUF", l->o.sndbuf);
+    set_buf(l, SO_RCVBUF, "SO_RCVBUF", l->o.rcvbuf);
 }
 
 /* A jitter of a quarter keeps many lanes from coming back at the same moment. */

@@ -111,7 +111,7 @@ struct wg_lane_opts {
     uint32_t body_max, payload_max;          /* bytes accepted from the peer, and sent [defaults above] */
     uint64_t queue_max;        /* wg_lane_send answers EAGAIN above this many queued bytes [64 MiB] */
     uint64_t pause_bytes;      /* the reader stops reading while more is queued [server 8 MiB, client never] */
-    uint32_t sndbuf, rcvbuf;   /* SO_SNDBUF, SO_RCVBUF [the kernel's own tuning] */
+    uint32_t sndbuf, rcvbuf;   /* SO_SNDBUF, SO_RCVBUF [the kernel's own tuning; loopback 128 KiB] */
 };
 
 /* ---- client lanes ---- */

@@ -38,7 +38,8 @@ static struct {
     uint32_t size;
     uint64_t total; /* bytes of streams */
     double secs;    /* of the others */
-} opt = { "write", "lane", "tls", 1, 4, 1 << 20, 2ull << 30, 3 };
+    uint32_t kernel; /* SO_SNDBUF and SO_RCVBUF; 0: the kernel's own tuning */
+} opt = { "write", "lane", "tls", 1, 4, 1 << 20, 2ull << 30, 3, 0 };
 
 struct blane {
     struct wg_lane *lane;
@@ -155,6 +156,7 @@ static void common_opts(struct wg_lane_opts *o, const char *who)
     if (err)
         die("poller", err);
     o->poller = poller;
+    o->sndbuf = o->rcvbuf = opt.kernel;
     payload = wg_iobuf_get(opt.size > SMALL ? opt.size : SMALL);
     if (!payload)
         die("memory", ENOMEM);
@@ -219,11 +221,12 @@ static void next_request(struct blane *b)
         request(b, request_type(), opt.size, 1);
 }
 
-static struct blane *least_loaded(void)
+/* As protocol/client chooses: with several lanes the first is for small calls, and large ones take the others. */
+static struct blane *choose(bool small)
 {
-    struct blane *best = &lanes[0];
+    struct blane *best = &lanes[!small && opt.lanes > 1];
 
-    for (unsigned i = 1; i < opt.lanes; i++)
+    for (unsigned i = opt.lanes > 1; !small && i < opt.lanes; i++)
         if (atomic_load(&lanes[i].pending) < atomic_load(&best->pending))
             best = &lanes[i];
     return best;
@@ -250,7 +253,7 @@ static void client_message(struct wg_lane *l, const struct wg_msg_hdr *h, const 
         } else {
             atomic_fetch_add(&mix_streams_got, 1);
             if (!atomic_load(&goal))
-                request(least_loaded(), T_READ, 1 << 20, 1);
+                request(choose(false), T_READ, 1 << 20, 1);
         }
         return;
     }
@@ -281,7 +284,7 @@ static int cmp_u64(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-/* 4 KiB reads one at a time, alone or beside streams of 1 MiB reads, on the lane with the least asked for. */
+/* 4 KiB reads one at a time, alone or beside streams of 1 MiB reads, on a lane of their own if there are several. */
 static void run_small(bool beside)
 {
     uint64_t end = wg_now_ns() + (uint64_t)(opt.secs * 1e9);
@@ -289,11 +292,11 @@ static void run_small(bool beside)
     nlat = 0;
     mixing = true;
     for (unsigned i = 0; beside && i < MIX_STREAMS; i++)
-        request(least_loaded(), T_READ, 1 << 20, 1);
+        request(choose(false), T_READ, 1 << 20, 1);
     while (wg_now_ns() < end && nlat < 1000000) {
         uint64_t t0 = wg_now_ns(), n = got;
 
-        request(least_loaded(), T_READ, SMALL, 2);
+        request(choose(true), T_READ, SMALL, 2);
         pthread_mutex_lock(&lock);
         while (got == n)
             pthread_cond_wait(&cond, &lock);
@@ -416,7 +419,7 @@ static void clean(void)
 static void usage(void)
 {
     fputs("usage: transport-bench [-o write|read|echo|small|mix] [-t lane|shared] [-m tls|plain|unix]\n"
-          "                       [-c lanes] [-q depth per lane] [-b bytes] [-g GiB] [-s seconds]\n", stderr);
+          "                       [-c lanes] [-q depth per lane] [-b bytes] [-g GiB] [-s seconds] [-k socket buffer]\n", stderr);
     exit(2);
 }
 
@@ -425,7 +428,7 @@ int main(int argc, char **argv)
     int to[2], from[2], c;
     pid_t pid;
 
-    while ((c = getopt(argc, argv, "o:t:m:c:q:b:g:s:")) != -1)
+    while ((c = getopt(argc, argv, "o:t:m:c:q:b:g:s:k:")) != -1)
         switch (c) {
         case 'o': opt.op = optarg; break;
         case 't': opt.threads = optarg; break;
@@ -435,6 +438,7 @@ int main(int argc, char **argv)
         case 'b': opt.size = (uint32_t)strtoul(optarg, NULL, 0); break;
         case 'g': opt.total = (uint64_t)(atof(optarg) * (1 << 30)); break;
         case 's': opt.secs = atof(optarg); break;
+        case 'k': opt.kernel = (uint32_t)strtoul(optarg, NULL, 0); break;
         default: usage();
         }
     if (opt.lanes < 1 || opt.lanes > LANES_MAX || opt.size < 1 || opt.size > WG_IO_MAX || opt.depth < 1)
