@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What rpc.c (the library's side) and conn.c (a connection's records and replies) share. */
+/* What rpc.c (the library's side) and conn*.c (connections, records, replies) share. */
 #ifndef WG_NFS_CONN_H
 #define WG_NFS_CONN_H
 
@@ -14,14 +14,15 @@
  * the reading fields need no lock; lock guards the rest, and no other lock is taken under it.
  */
 struct wg_rpc_conn {
-    void *xprt;              /* the library's SVCXPRT; each user of the connection holds a reference */
+    void *xprt;              /* the library's SVCXPRT; each user holds a reference */
     int fd;                  /* open as long as xprt */
     struct wg_rpc_peer peer;
 
     /* reading */
     bool taken;              /* by conn.c from the library */
-    bool streaming;          /* large records come: read the mark alone, the body into its own buffer */
-    bool closed;
+    bool streaming;          /* large records come: a mark is read alone */
+    bool eof;                /* the peer has closed its side */
+    bool in_order;           /* it had acknowledged all that was sent until then */
     uint8_t mark[4];         /* an incomplete record mark */
     unsigned nmark;
     struct wg_iobuf *rec;    /* a record of which more is to come */
@@ -38,6 +39,7 @@ struct wg_rpc_conn {
     bool sending;            /* some thread writes the socket */
     bool blocked;            /* it is full: the writer waits for EPOLLOUT */
     bool dead;               /* a write failed, or it was unlinked: replies are dropped */
+    bool unlinked;           /* the library has let go of it */
     bool in_writer;          /* registered in the writer's epoll */
     struct wg_rpc *first, **last; /* replies to send */
     size_t sent;             /* bytes of the first that are gone */
@@ -45,6 +47,48 @@ struct wg_rpc_conn {
 
     struct wg_rpc_conn *next, *prev; /* all of them, under conns_lock */
 };
+
+/* A reading thread. */
+struct wg_reader {
+    pthread_t thread;
+    struct wg_iobuf *buf;
+    uint32_t used;           /* bytes of buf that requests still point into */
+};
+
+/* All of them, and the threads. Set by wg_conn_start, but for what is atomic or says its lock. */
+struct wg_conns {
+    struct wg_rpc_config config;
+    atomic_uint conn_requests;
+    atomic_uint conn_bytes;
+    int in_epoll, out_epoll, wake;
+    atomic_bool stop;
+    struct wg_reader *readers;
+    unsigned nreaders;
+    pthread_t writer;
+    bool writer_runs;
+    pthread_mutex_t conns_lock;
+    struct wg_rpc_conn *conns;
+    unsigned nconns;
+    uint64_t serial;
+    atomic_uint udp_requests;
+    atomic_uint_least64_t bytes;
+};
+extern struct wg_conns wg_conns;
+
+/* In conn.c, for conn_read.c and conn_send.c. */
+void wg_conn_arm(struct wg_rpc_conn *c, int op); /* epoll_ctl's; an event for one reading thread */
+/* Under c->lock: may it be read (part 1), or read again after a pause (2: half the limit)? */
+bool wg_conn_may_read(const struct wg_rpc_conn *c, unsigned part);
+/*
+ * Starts what waits in the backlog as far as there is room, and ends the pause when there is
+ * enough. The caller holds a reference of c and no lock.
+ */
+void wg_conn_go_on(struct wg_rpc_conn *c);
+
+void *wg_conn_reader(void *reader); /* conn_read.c: the main functions of the threads */
+void *wg_conn_writer(void *unused); /* conn_send.c */
+/* Under c->lock: lets the writer call wg_conn_go_on. */
+void wg_conn_kick(struct wg_rpc_conn *c);
 
 /* Starts reading and writing threads. 0 or an errno after a log line. */
 int wg_conn_start(const struct wg_rpc_config *config);
@@ -62,6 +106,9 @@ void wg_conn_free(struct wg_rpc_conn *c);
 void wg_conn_take(struct wg_rpc_conn *c);
 /* The library unlinks it: nothing more is read or sent. */
 void wg_conn_unlinked(struct wg_rpc_conn *c);
+void wg_conn_hang_up(struct wg_rpc_conn *c);
+/* Ends every connection; each goes when its last request has ended. */
+void wg_conn_hang_up_all(void);
 void wg_conn_dump(struct wg_dump *d);
 
 /* A request of which only the fields before reply are set (to zero); NULL when memory is out. */

@@ -232,7 +232,9 @@ static int check(struct nfs_req *r)
 static void squash(const struct nfs_rule *rule, struct wg_cred *c, uint32_t *groups)
 {
     if (rule->squash == WG_SQUASH_ALL) {
-        *c = (struct wg_cred){ .uid = rule->anon_uid, .gid = rule->anon_gid, .principal = c->principal };
+        c->uid = rule->anon_uid;
+        c->gid = rule->anon_gid;
+        c->ngroups = 0;
         return;
     }
     if (rule->squash == WG_SQUASH_NONE)

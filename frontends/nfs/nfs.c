@@ -119,7 +119,8 @@ int wg_nfs_reload(const struct wg_nfs_config *c)
 
     if (!t)
         return EINVAL;
-    wg_rpc_limits(or_default(c->conn_requests, CONN_REQUESTS), or_default(c->conn_bytes, CONN_BYTES));
+    wg_rpc_limits(or_default(c->conn_requests, CONN_REQUESTS),
+                  or_default(c->conn_bytes, CONN_BYTES));
     atomic_fetch_add(&t->refs, 1);
     nfs_exports_set(t);
     nfs_find_roots(t);
@@ -174,7 +175,7 @@ static int write_synced(int fd, const uint8_t key[NFS_KEY])
     return fsync(fd) != 0 ? errno : 0;
 }
 
-/* Written aside and linked, so that a crash leaves no half key and a racing start wins or loses whole. */
+/* Written aside and linked: a crash leaves no half key, a racing start wins or loses whole. */
 static int make_key(const char *path, uint8_t key[NFS_KEY])
 {
     char temp[4096];

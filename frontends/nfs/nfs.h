@@ -38,13 +38,13 @@ struct wg_nfs_export {
     const char *path;         /* what clients mount: "/data"; unique, begins with '/' */
     const char *dir;          /* the directory of the volume: "/" or "/a/b" */
     unsigned volume;          /* index into volumes */
-    const struct wg_nfs_rule *rules; /* the first one that matches the client decides; none: refused */
+    const struct wg_nfs_rule *rules; /* the first that matches the client decides; none: refused */
     unsigned nrules;
 };
 
 struct wg_nfs_volume {
     const char *name;         /* for logs and dumps */
-    uint8_t id[16];           /* of the volume; the first 8 bytes are in handles and make the fsid */
+    uint8_t id[16];           /* of the volume; the first 8 bytes are in handles, and the fsid */
     uint8_t key[16];          /* signs handles and names new inodes: the same on every gateway and
                                  after every restart, and secret (wg_nfs_key_file makes one) */
     struct wg_graph *graph;
@@ -58,7 +58,7 @@ struct wg_nfs_config {
     uint16_t nfs_port;        /* 0: the system picks one (wg_nfs_ports tells) */
     uint16_t mount_port;      /* 0: the same as nfs_port */
     bool mount_udp;           /* MOUNT over UDP too */
-    bool rpcbind;             /* register with rpcbind (skipped, with a warning, when it is absent) */
+    bool rpcbind;             /* register with rpcbind (a warning when it is absent) */
 
     const struct wg_nfs_volume *volumes;
     unsigned nvolumes;
@@ -66,7 +66,7 @@ struct wg_nfs_config {
     unsigned nexports;
 
     /* Limits; 0 takes the value in brackets. */
-    unsigned threads;         /* of libntirpc's pool, which also answers inline [cores + 4, at least 8] */
+    unsigned threads;         /* that read, and answer inline [cores + 4, at least 8] */
     unsigned max_connections; /* [1024]; more are closed at once. RLIMIT_NOFILE must be above it */
     unsigned conn_requests;   /* in progress on one connection before it is no longer read [64] */
     uint32_t conn_bytes;      /* the same, of payload held [32 MiB] */

@@ -147,7 +147,8 @@ static void put_dots(struct page *p, const struct wg_readdir_out *out)
     struct nfs_req *r = p->r;
 
     if (r->args.offset < COOKIE_DOT)
-        put_entry(p, &(struct entry){ r->ref[0].gfid, WG_STR("."), COOKIE_DOT, &out->attr, &r->ref[0] });
+        put_entry(p, &(struct entry){ r->ref[0].gfid, WG_STR("."), COOKIE_DOT, &out->attr,
+                                      &r->ref[0] });
     if (r->args.offset < COOKIE_DOTDOT && !p->full)
         put_entry(p, &(struct entry){ r->parent_ref.gfid, WG_STR(".."), COOKIE_DOTDOT, &r->parent,
                                       &r->parent_ref });

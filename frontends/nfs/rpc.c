@@ -206,7 +206,8 @@ static int check_descriptors(const struct wg_rpc_config *config)
     }
     if (l.rlim_cur < config->max_connections + 128u) {
         wg_error("max_connections %u needs more descriptors than the limit of %llu allows "
-                 "(LimitNOFILE, ulimit -n)", config->max_connections, (unsigned long long)l.rlim_cur);
+                 "(LimitNOFILE, ulimit -n)",
+                 config->max_connections, (unsigned long long)l.rlim_cur);
         return EMFILE;
     }
     return 0;
@@ -214,7 +215,8 @@ static int check_descriptors(const struct wg_rpc_config *config)
 
 /* --- listeners --- */
 
-static int parse_address(const char *text, uint16_t port, struct sockaddr_storage *ss, socklen_t *len)
+static int parse_address(const char *text, uint16_t port, struct sockaddr_storage *ss,
+                         socklen_t *len)
 {
     struct addrinfo hints = { .ai_flags = AI_NUMERICHOST | AI_PASSIVE, .ai_socktype = SOCK_STREAM };
     struct addrinfo *ai;
@@ -230,7 +232,8 @@ static int parse_address(const char *text, uint16_t port, struct sockaddr_storag
     return 0;
 }
 
-static int open_socket(const char *address, uint16_t port, bool udp, int *ret_fd, uint16_t *ret_port)
+static int open_socket(const char *address, uint16_t port, bool udp, int *ret_fd,
+                       uint16_t *ret_port)
 {
     struct sockaddr_storage ss;
     socklen_t len;
@@ -368,12 +371,13 @@ void wg_rpc_register(uint32_t prog, uint32_t vers, unsigned which)
         struct sockaddr_in any = { .sin_family = AF_INET, .sin_port = htons(R.ports[which]) };
         struct netbuf any_nb = { sizeof any, sizeof any, &any };
         bool udp = R.listeners[i].udp, is_v6 = v6->sin6_family == AF_INET6;
+        const char *netid = is_v6 ? (udp ? "udp6" : "tcp6") : (udp ? "udp" : "tcp");
 
         if (R.listeners[i].which != which && !(same && !udp))
             continue;
         if (udp && prog != R.config.udp_prog)
             continue;
-        register_one(prog, vers, is_v6 ? (udp ? "udp6" : "tcp6") : (udp ? "udp" : "tcp"), &x->xp_local.nb);
+        register_one(prog, vers, netid, &x->xp_local.nb);
         if (is_v6 && IN6_IS_ADDR_UNSPECIFIED(&v6->sin6_addr)) /* it takes IPv4 as well */
             register_one(prog, vers, udp ? "udp" : "tcp", &any_nb);
     }
@@ -439,13 +443,17 @@ int wg_rpc_stop(unsigned drain_ms)
     wg_conn_limits(1, 1); /* nobody gets a second request in */
     drained = wait_zero(wg_conn_requests, drain_ms);
     unregister_all();
+    /*
+     * Connections without requests go now; the others when their last request ends. Before the
+     * library does: its threads free them.
+     */
+    wg_conn_hang_up_all();
+    if (!wait_zero(wg_conn_count, drained ? 5000 : 200))
+        wg_warning("%u NFS requests were still under way at the stop", wg_conn_requests());
     if (R.library)
         svc_shutdown(0);
-    /* Connections without requests go now; the others when their last request ends. */
-    if (!wait_zero(wg_conn_count, drained ? 2000 : 200)) {
-        wg_warning("%u NFS requests were still under way at the stop", wg_conn_requests());
+    if (wg_conn_count() > 0)
         return ETIMEDOUT;
-    }
     wg_conn_stop();
     return 0;
 }

@@ -131,7 +131,8 @@ static enum xprt_stat on_datagram(SVCXPRT *xprt)
 
 int wg_udp_listen(int fd, uint32_t channel, void **ret_xprt)
 {
-    SVCXPRT *l = svc_dg_ncreatef(fd, DATAGRAM, DATAGRAM, SVC_CREATE_FLAG_CLOSE | SVC_CREATE_FLAG_LISTEN);
+    SVCXPRT *l = svc_dg_ncreatef(fd, DATAGRAM, DATAGRAM,
+                                 SVC_CREATE_FLAG_CLOSE | SVC_CREATE_FLAG_LISTEN);
 
     if (!l)
         return ENOMEM;

@@ -64,7 +64,8 @@ void nfs_walk(struct nfs_exports *t, struct nfs_export *e, const char *path,
               void (*done)(struct nfs_walk *w, int err), void *owner)
 {
     struct nfs_walk none = { .export = e, .done = done, .owner = owner };
-    struct wg_call *call = e->volume->top ? wg_call_new(e->volume->graph, WG_FROM_NFS, "MNT") : NULL;
+    struct nfs_volume *v = e->volume;
+    struct wg_call *call = v->top ? wg_call_new(v->graph, WG_FROM_NFS, "MNT") : NULL;
     struct nfs_walk *w = call ? WG_NEW(&call->arena, struct nfs_walk) : NULL;
     const char *dir = strcmp(e->dir, "/") == 0 ? "" : e->dir;
 
@@ -93,7 +94,8 @@ void nfs_walk(struct nfs_exports *t, struct nfs_export *e, const char *path,
 static void found(struct nfs_walk *w, int err)
 {
     if (err)
-        wg_warning("export %s: directory %s: %s", w->export->path, w->export->dir, wg_error_name(err));
+        wg_warning("export %s: directory %s: %s", w->export->path, w->export->dir,
+                   wg_error_name(err));
 }
 
 void nfs_find_root(struct nfs_exports *t, struct nfs_export *e)
