@@ -66,7 +66,7 @@ static const struct wg_set_row remote_rows[] = {
     { "address", WG_SET_STR, AT(address), .must = true, .help = "host:port or [v6]:port." },
     { "peer-name", WG_SET_STR, AT(peer_name), .help = "Name its certificate must carry; without "
       "it, the brick's name." },
-    { "lanes", WG_SET_INT, AT(lanes), 1, 16, "2", .help = "Connections, each with a thread." },
+    { "lanes", WG_SET_INT, AT(lanes), 1, 16, "3", .help = "Connections, each with a thread; the first is kept for small calls." },
     { "plain", WG_SET_BOOL, AT(plain), .value = "false", .help = "Without TLS." },
     { NULL }
 };

@@ -12,7 +12,8 @@
 static const struct wg_option options[] = {
     { "remote", WG_OPT_STR, 0, 0, NULL, "Addresses of the brick, host:port or unix:/path, separated "
       "by spaces or commas; lanes are spread over them.", false },
-    { "lanes", WG_OPT_INT, 1, WG_CLIENT_LANES_MAX, "2", "Connections to the brick, a thread each.",
+    { "lanes", WG_OPT_INT, 1, WG_CLIENT_LANES_MAX, "3", "Connections to the brick, a "
+      "thread each; the first is kept for small calls.",
       false },
     { "shared-thread", WG_OPT_BOOL, 0, 0, "off", "One polling thread serves all lanes.", false },
     { "peer-name", WG_OPT_STR, 0, 0, "", "Name that the brick's certificate must carry, besides "

@@ -9,6 +9,7 @@
 
 #define STACK_BODY 2048 /* most bodies; larger ones are encoded in a pooled buffer */
 #define BASE_COST 4096  /* of a call, in bytes of payload */
+#define BULK (128u << 10) /* calls above it stay off the first lane, while there is another */
 
 /* What one message is built in. */
 struct draft {
@@ -26,17 +27,12 @@ struct wg_client_lane *wg_client_open_lane(struct wg_client *c)
     return NULL;
 }
 
-/*
- * The lane with the least in flight, counted in bytes both ways: so a small fop does not queue
- * behind large payloads when another lane is free of them. Ties go to the first lane, which
- * keeps the work of a quiet client on few threads.
- */
-static struct wg_client_lane *pick(struct wg_client *c)
+static struct wg_client_lane *least_loaded(struct wg_client *c, unsigned first)
 {
     struct wg_client_lane *best = NULL;
     int64_t least = INT64_MAX;
 
-    for (unsigned i = 0; i < c->nlanes; i++) {
+    for (unsigned i = first; i < c->nlanes; i++) {
         struct wg_client_lane *l = &c->lanes[i];
         int64_t cost = atomic_load_explicit(&l->cost, memory_order_relaxed);
 
@@ -46,6 +42,18 @@ static struct wg_client_lane *pick(struct wg_client *c)
         }
     }
     return best;
+}
+
+/*
+ * The lane with the least in flight, counted in bytes both ways. Large payloads leave the first
+ * lane to small calls, which would wait for a whole one else, whichever lane they took. Ties go to
+ * the lower lane, which keeps the work of a quiet client on few threads.
+ */
+static struct wg_client_lane *pick(struct wg_client *c, uint32_t cost)
+{
+    struct wg_client_lane *l = cost > BULK ? least_loaded(c, 1) : NULL;
+
+    return l ? l : least_loaded(c, 0);
 }
 
 /* Bytes that f will move, there and back. */
@@ -213,8 +221,9 @@ static enum step not_taken(struct wg_client *c, struct wg_slot *s, uint64_t id,
 
 static enum step try_send(struct wg_client *c, struct wg_slot *s, uint64_t id, struct draft *d)
 {
-    struct wg_client_lane *l = pick(c);
-    uint64_t conn = l ? atomic_load(&l->open) : 0;
+    struct wg_client_lane *l;
+    uint64_t conn;
+    uint32_t cost;
     int err;
 
     pthread_mutex_lock(&s->lock);
@@ -222,6 +231,9 @@ static enum step try_send(struct wg_client *c, struct wg_slot *s, uint64_t id, s
         pthread_mutex_unlock(&s->lock);
         return STEP_DONE;
     }
+    cost = cost_of(s->frame);
+    l = pick(c, cost);
+    conn = l ? atomic_load(&l->open) : 0;
     if (!conn) {
         s->lane = 0;
         move_cost(c, s, NULL);
@@ -229,7 +241,7 @@ static enum step try_send(struct wg_client *c, struct wg_slot *s, uint64_t id, s
         if (atomic_load(&c->table.closed))
             wg_client_end(c, id, ECANCELED);
         /* A lane that opened before this call was parked has not seen it: look again. */
-        return pick(c) ? STEP_AGAIN : STEP_DONE;
+        return pick(c, cost) ? STEP_AGAIN : STEP_DONE;
     }
     err = start_on(c, d, s, l, conn);
     if (!err) {
