@@ -118,7 +118,7 @@ static void flush(struct wg_rpc_conn *c)
             break;
         } else if (errno != EINTR) {
             c->dead = true;
-            wg_conn_hang_up(c); /* the reader sees it and closes */
+            shutdown(c->fd, SHUT_RDWR); /* the reader sees it and closes */
         }
     }
     if (c->dead)
