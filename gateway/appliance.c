@@ -196,6 +196,8 @@ static int graphs_up(struct appliance *a)
 
         if (err)
             return err;
+        if (a->ngraphs)
+            a->graphs[a->ngraphs - 1]->next = g;
         a->graphs[a->ngraphs++] = g;
     }
     return 0;

@@ -292,8 +292,9 @@ char *wg_dump_process(struct wg_graph *graph, bool json)
         wg_dump_end(&d);
     }
     wg_dump_array(&d, "xlators");
-    for (struct wg_xlator *xl = graph ? graph->first : NULL; xl; xl = xl->next)
-        dump_xlator(&d, xl);
+    for (; graph; graph = graph->next)
+        for (struct wg_xlator *xl = graph->first; xl; xl = xl->next)
+            dump_xlator(&d, xl);
     wg_dump_end(&d);
     text = json ? cJSON_Print(d.open[0]) : to_text(d.open[0]);
     cJSON_Delete(d.open[0]);

@@ -22,6 +22,7 @@ struct wg_graph {
     char *file;
     bool started;
     int nxlators;
+    struct wg_graph *next; /* the process's next graph, of another volume; dumps walk them. The program's */
 };
 
 /*
