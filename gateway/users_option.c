@@ -4,6 +4,7 @@
 #include <limits.h>
 #include <string.h>
 
+#include "process.h"
 #include "settings.h"
 
 struct wg_users *wg_users_of_args(const struct wg_args *a)
@@ -20,6 +21,11 @@ struct wg_users *wg_users_of_args(const struct wg_args *a)
             return NULL;
         if (!s->s3.users && !s->state) {
             wg_fail("%s: neither s3.users nor state is set", s->file);
+            wg_settings_free(s);
+            return NULL;
+        }
+        /* Users may be added before the gateway's first start. */
+        if (!s->s3.users && wg_process_directory(s->state)) {
             wg_settings_free(s);
             return NULL;
         }
