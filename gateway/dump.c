@@ -241,17 +241,15 @@ static void print_text(FILE *out, const cJSON *item, int indent)
 {
     for (const cJSON *i = item->child; i; i = i->next) {
         fprintf(out, "%*s", indent, "");
-        if (i->string)
-            fprintf(out, "%s", i->string);
-        else
-            fprintf(out, "-");
+        fprintf(out, "%s", i->string ? i->string : "-");
         if (cJSON_IsArray(i) || cJSON_IsObject(i)) {
             fprintf(out, "%s\n", i->string ? ":" : "");
             print_text(out, i, indent + 2);
         } else if (cJSON_IsString(i) || cJSON_IsRaw(i)) {
-            fprintf(out, "=%s\n", i->valuestring);
+            fprintf(out, "%s%s\n", i->string ? "=" : " ", i->valuestring);
         } else {
-            fprintf(out, "=%s\n", cJSON_IsTrue(i) ? "yes" : cJSON_IsFalse(i) ? "no" : "");
+            fprintf(out, "%s%s\n", i->string ? "=" : " ",
+                    cJSON_IsTrue(i) ? "yes" : cJSON_IsFalse(i) ? "no" : "");
         }
     }
 }

@@ -143,8 +143,8 @@ const char *wg_nearest_hint(const struct wg_nearest *n)
     static _Thread_local char text[128];
     size_t len = strlen(n->word);
 
-    /* Near: less than half of the word differs, or the word is how the candidate begins. */
-    if (!n->best || (n->distance > (len + 1) / 2 && strncmp(n->word, n->best, len) != 0))
+    /* Near: at most a third of the word differs, or the word is how the candidate begins. */
+    if (!n->best || (n->distance > (len + 2) / 3 && strncmp(n->word, n->best, len) != 0))
         return "";
     snprintf(text, sizeof text, " (did you mean '%s'?)", n->best);
     return text;

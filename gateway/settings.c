@@ -509,7 +509,8 @@ struct wg_settings *wg_settings_load(const char *file, wg_set_error *err, void *
 
     len = f ? fread(text, 1, FILE_MAX + 1, f) : 0;
     if (!f || ferror(f)) {
-        snprintf(message, sizeof message, "%s: %s", file, strerror(errno));
+        snprintf(message, sizeof message, "configuration file %s: %s; --config FILE names another", file,
+                 strerror(errno));
         err(arg, message);
     } else {
         s = wg_settings_parse(file, text, len, err, arg);

@@ -24,7 +24,8 @@ static void complain(struct checker *k, int line, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(what, sizeof what, fmt, ap);
     va_end(ap);
-    snprintf(text, sizeof text, "%s:%d: %s", k->s->file, line, what);
+    /* A group that the file leaves out has no line. */
+    snprintf(text, sizeof text, "%s:%d: %s", k->s->file, line > 0 ? line : 1, what);
     k->errors++;
     k->err(k->arg, text);
 }
