@@ -11,7 +11,9 @@ kill -STOP "$pid"
 on_exit "kill -CONT $pid 2>/dev/null"
 touch "$T/go"
 wait_for 30 test -e "$T/sent"
-sleep 0.5
+live() { "$WG_BIN" statedump --control "$WG_CONTROL" | sed -n 's/^calls_live=//p'; }
+enough() { [ "$(live)" -ge 1000 ]; }         # what the client has sent is not read at once
+wait_for 30 enough
 begin=$(date +%s%N)
 "$WG_BIN" statedump --control "$WG_CONTROL" >"$T/dump"
 ms=$((($(date +%s%N) - begin) / 1000000))
