@@ -10,6 +10,8 @@
 #define DEPTH_MAX 8
 #define PATH_MAX_BYTES 256
 #define TEXT_MAX 8192 /* of one leaf; keys have 1024 at most */
+#define MARKUP_MAX 16384 /* a tag with the text after it; a key in character references fits */
+#define ATTRIBUTES_MAX 16 /* of one element; clients send a namespace, or none */
 
 /* ---- The walk ---- */
 
@@ -68,6 +70,8 @@ static enum wg_s3_code node(struct walk *w, xmlTextReaderPtr r)
 
     switch (xmlTextReaderNodeType(r)) {
     case XML_READER_TYPE_ELEMENT:
+        if (xmlTextReaderAttributeCount(r) > ATTRIBUTES_MAX)
+            return WG_S3_MalformedXML;
         code = element(w, (const char *)xmlTextReaderConstLocalName(r));
         return code == WG_S3_OK && xmlTextReaderIsEmptyElement(r) ? end_element(w) : code;
     case XML_READER_TYPE_END_ELEMENT:
@@ -94,6 +98,26 @@ static bool has_dtd(struct wg_str s)
     return false;
 }
 
+/*
+ * Whether some tag is so long that libxml2 must not see it: it compares each attribute with all
+ * before it, so that one tag of megabytes keeps a worker busy for minutes. No attribute's value holds a "<",
+ * so from one to the next there is a tag at most.
+ */
+static bool has_long_tag(struct wg_str s)
+{
+    const char *at = s.s, *end = s.s + s.len;
+
+    while (at < end) {
+        const char *next = memchr(at + 1, '<', (size_t)(end - at - 1));
+
+        next = next ? next : end;
+        if (next - at > MARKUP_MAX)
+            return true;
+        at = next;
+    }
+    return false;
+}
+
 static void ignore_error(void *arg, xmlErrorPtr error)
 {
     (void)arg;
@@ -109,7 +133,7 @@ enum wg_s3_code wg_s3_xml_read(struct wg_str body, const char *root, wg_s3_xml_e
     int more = 0;
 
     pthread_once(&once, xmlInitParser);
-    if (body.len == 0 || body.len > INT32_MAX || has_dtd(body))
+    if (body.len == 0 || body.len > INT32_MAX || has_dtd(body) || has_long_tag(body))
         return WG_S3_MalformedXML;
     /* The encoding is given, so that a declared one can't hide what has_dtd looks for. */
     r = xmlReaderForMemory(body.s, (int)body.len, NULL, "UTF-8",

@@ -500,6 +500,18 @@ static int put_if_none(struct brick *k, unsigned me)
     return put_as(k, "one/key", "x", WG_IF_NONE_MATCH_ANY, (struct wg_etag){ 0 });
 }
 
+/* Nor is it EBUSY: clients would try again for ever. */
+START_TEST(special_files_are_not_replaced)
+{
+    OK(FOP_(&b, mknod, .at = at(bucket, "fifo"), .gfid = wg_gfid_new(), .type = WG_FIFO));
+    ERR(put("fifo", "x"), EPERM);
+    SAME(content("fifo"), "ENOENT");
+    ck_assert(there("fifo"));
+    OK(FOP_(&b, unlink, .at = at(bucket, "fifo")));
+    OK(put("fifo", "x"));
+}
+END_TEST
+
 START_TEST(of_racing_first_puts_one_wins)
 {
     ck_assert_uint_eq(race_all(put_if_none), 1);
@@ -614,6 +626,7 @@ int main(void)
     tcase_add_test(one, a_reader_of_a_replaced_object_reads_on);
     tcase_add_test(one, meta_is_changed_in_place);
     tcase_add_test(one, symlinks_are_answered_not_followed);
+    tcase_add_test(one, special_files_are_not_replaced);
     suite_add_tcase(s, one);
     tcase_add_checked_fixture(races, setup, teardown);
     tcase_set_timeout(races, 120);

@@ -138,6 +138,41 @@ START_TEST(malformed_bodies_are_refused)
 }
 END_TEST
 
+/* libxml2 compares each attribute with all before it: a few megabytes of them would take minutes. */
+START_TEST(many_attributes_are_refused_at_once)
+{
+    const unsigned n = 400000;
+    char *body = malloc(n * 20 + 100), *at;
+    struct wg_s3_delete d;
+
+    at = body + sprintf(body, "<Delete");
+    for (unsigned i = 0; i < n; i++)
+        at += sprintf(at, _i ? " xmlns:a%u='>'" : " a%u='>'", i);
+    sprintf(at, "><Object><Key>k</Key></Object></Delete>");
+    ck_assert_int_eq(wg_s3_xml_read_delete(wg_str_of(body), &arena, &d), WG_S3_MalformedXML);
+    free(body);
+
+    /* Many short tags of them are as bad. */
+    ck_assert_int_eq(wg_s3_xml_read_delete(WG_STR("<Delete><Object a='' b='' c='' d='' e='' f='' g='' h='' i='' j='' k='' l='' "
+                                                  "m='' n='' o='' p='' q=''><Key>k</Key></Object></Delete>"),
+                                           &arena, &d), WG_S3_MalformedXML);
+}
+END_TEST
+
+START_TEST(keys_in_character_references_are_read)
+{
+    char *body = malloc(10000), *at = body + sprintf(body, "<Delete><Object><Key>");
+    struct wg_s3_delete d;
+
+    for (unsigned i = 0; i < 1024; i++)
+        at += sprintf(at, "&#x0061;");
+    sprintf(at, "</Key></Object></Delete>");
+    ck_assert_int_eq(wg_s3_xml_read_delete(wg_str_of(body), &arena, &d), WG_S3_OK);
+    ck_assert_uint_eq(d.item[0].key.len, 1024);
+    free(body);
+}
+END_TEST
+
 START_TEST(complete_is_read)
 {
     struct wg_s3_complete c;
@@ -325,6 +360,8 @@ int main(void)
     tcase_add_test(tc, delete_is_read);
     tcase_add_test(tc, delete_takes_a_thousand);
     tcase_add_loop_test(tc, malformed_bodies_are_refused, 0, sizeof malformed / sizeof *malformed);
+    tcase_add_loop_test(tc, many_attributes_are_refused_at_once, 0, 2);
+    tcase_add_test(tc, keys_in_character_references_are_read);
     tcase_add_test(tc, complete_is_read);
     tcase_add_test(tc, small_bodies_are_read);
     tcase_add_test(tc, only_the_owners_full_control_is_an_acl);

@@ -270,6 +270,9 @@ static int publish_locked(struct putting *p, struct px_obj *old, struct px_inode
         dir = s->twin_dir;
         name = s->twin_name;
     }
+    /* A device, FIFO or socket is no object, so it isn't replaced by one; nor would it help to try again. */
+    if (plain == 0 && !S_ISDIR(st.stx_mode) && !S_ISREG(st.stx_mode) && !S_ISLNK(st.stx_mode))
+        return EPERM;
     *ret_dir = dir;
     err = compare(p, old);
     p->refused = err != 0;
