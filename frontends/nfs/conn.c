@@ -63,6 +63,23 @@ bool wg_conn_may_read(const struct wg_rpc_conn *c, unsigned part)
 static __thread struct wg_rpc_conn *working;
 
 /*
+ * Under c->lock, which is dropped meanwhile: what waits in the backlog of a connection that is gone
+ * was never begun; its client sends it again, if it cares, on another one.
+ */
+static void drop_backlog(struct wg_rpc_conn *c)
+{
+    struct wg_rpc *r = c->backlog, *next;
+
+    c->backlog = NULL;
+    pthread_mutex_unlock(&c->lock);
+    for (; r; r = next) {
+        next = r->next;
+        wg_conn_done(r);
+    }
+    pthread_mutex_lock(&c->lock);
+}
+
+/*
  * Starts what waits in the backlog as far as there is room, and ends the pause when there is
  * enough. The caller holds a reference of c.
  */
@@ -72,6 +89,8 @@ void wg_conn_go_on(struct wg_rpc_conn *c)
     struct wg_rpc *r;
 
     pthread_mutex_lock(&c->lock);
+    if (c->dead && c->backlog)
+        drop_backlog(c);
     if (outer && outer != c && (c->backlog || c->paused))
         wg_conn_kick(c); /* from another connection's call: the writer does it, on a flat stack */
     working = c;

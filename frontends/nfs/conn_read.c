@@ -259,6 +259,12 @@ static void close_conn(struct wg_rpc_conn *c, bool eof)
 
     if (eof && ioctl(c->fd, SIOCOUTQ, &unsent) == 0 && unsent == 0)
         c->in_order = true;
+    if (!eof) {
+        /* It went away amid its requests: their answers have nowhere to go. */
+        pthread_mutex_lock(&c->lock);
+        c->dead = true;
+        pthread_mutex_unlock(&c->lock);
+    }
     wg_iobuf_unref(c->rec);
     c->rec = NULL;
     atomic_store(&c->since_ns, 0);

@@ -128,6 +128,11 @@ class Objects(Case):
         self.assertEqual(self.head('plain')['ContentType'], 'binary/octet-stream')
         self.assertNotIn('ContentEncoding', self.head('plain'))
 
+    def test_more_metadata_than_an_inode_holds(self):
+        self.fails('MetadataTooLarge', self.put, 'k', b'x', ContentType='t/' + 'x' * 8000)
+        self.fails('MetadataTooLarge', self.put, 'k', b'x', Metadata={'a': 'b' * 2100})
+        self.fails('404', self.head, 'k')
+
     def test_response_headers_can_be_asked_for(self):
         self.put('k', b'x')
         r = self.get('k', ResponseContentType='a/b', ResponseContentDisposition='attachment')

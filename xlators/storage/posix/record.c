@@ -13,6 +13,7 @@
 #define SYS_GETXATTRAT 464 /* the same on every architecture; not yet in all headers */
 #define REC_VERSION 1
 #define REC_SIZE 64
+#define META_SURE 2048 /* bytes of meta that fit beside a record on every file system */
 #define YOUNG_NS 1000000000 /* a write's mtime is set at its start; it may run this long */
 
 static void put32(uint8_t *p, uint32_t v)
@@ -243,8 +244,11 @@ int wg_px_meta_set(struct posix *px, int fd, const void *meta, uint32_t len)
     struct px_loan loan;
     int r;
 
-    if (len > 0)
-        return xattr_set(px, fd, px->meta_name, meta, len, 0);
+    if (len > 0) {
+        r = xattr_set(px, fd, px->meta_name, meta, len, 0);
+        /* An inode has room for one block of xattrs (ext4): that is no full disk. */
+        return r == ENOSPC && len > META_SURE ? E2BIG : r;
+    }
     r = removexattr(wg_px_fd_path(path, fd), px->meta_name);
     if (r < 0 && errno == EACCES && wg_px_lend(px, fd, &loan)) {
         r = removexattr(path, px->meta_name);
