@@ -65,6 +65,7 @@ static enum wg_verdict first(struct wg_replycache *c, struct wg_entry *e,
         return WG_IS_LATE;
     e->id = id;
     e->epoch = r->epoch;
+    memcpy(e->request_id, r->request_id, sizeof e->request_id);
     e->state = WG_ENTRY_RUNS;
     e->lane = lane;
     return WG_RUN;

@@ -22,6 +22,7 @@ struct wg_entry {
     pthread_mutex_t lock;
     uint64_t id;
     uint64_t epoch;
+    uint64_t request_id[2]; /* the front end's name for the request; 0: none */
     uint8_t state;       /* enum wg_entry_state */
     uint16_t len;        /* of the reply */
     void *lane;          /* where the answer of a running one goes; holds a reference of the caller's */

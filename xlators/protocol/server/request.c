@@ -98,6 +98,8 @@ static void reply_to_write(struct request *q, struct wg_call *call)
         len = encode(&e, body, sizeof body, q->op, 0, EOVERFLOW, NULL);
     }
     l = wg_replycache_end(&q->session->cache, q->id, body, len);
+    if (atomic_load(&q->session->away))
+        wg_orphans_take(&q->session->server->orphans, &q->session->cache, wg_now_coarse_ns());
     send_body(l, q->id, body, len, (struct wg_data){ 0 });
     wg_session_ended(q->session);
     wg_server_lane_unref(l);
@@ -201,6 +203,18 @@ static void not_run(struct wg_server_lane *l, struct request *q, enum wg_verdict
     wg_server_lane_unref(l);
 }
 
+/* Executed for a gateway that is gone: the entry ends with the answer that it had. */
+static void answer_again(struct request *q, const struct wg_found *found)
+{
+    struct wg_session *s = q->session;
+    struct wg_server_lane *l = wg_replycache_end(&s->cache, q->id, found->reply, found->len);
+
+    atomic_fetch_add_explicit(&s->server->replays, 1, memory_order_relaxed);
+    send_body(l, q->id, found->reply, found->len, (struct wg_data){ 0 });
+    wg_session_ended(s);
+    wg_server_lane_unref(l);
+}
+
 /* true: run it. */
 static bool admit(struct wg_server_lane *l, struct request *q, const struct wg_request *r)
 {
@@ -213,9 +227,15 @@ static bool admit(struct wg_server_lane *l, struct request *q, const struct wg_r
         return true;
     }
     v = wg_replycache_begin(&q->session->cache, r, q->id, wg_now_ns(), l, &found);
-    if (v != WG_RUN)
+    if (v != WG_RUN) {
         not_run(l, q, v, &found);
-    return v == WG_RUN;
+        return false;
+    }
+    if (wg_orphans_find(&l->server->orphans, r->request_id, wg_now_coarse_ns(), &found)) {
+        answer_again(q, &found);
+        return false;
+    }
+    return true;
 }
 
 /* An error would be a lie if an earlier copy of the request runs: let the client ask again. */

@@ -33,6 +33,7 @@ static void server_fini(struct wg_xlator *xl)
         return;
     if (v->tls)
         wg_tls_unref(v->tls);
+    wg_orphans_fini(&v->orphans);
     pthread_mutex_destroy(&v->lock);
     free(v);
     xl->priv = NULL;
@@ -51,6 +52,7 @@ static int server_init(struct wg_xlator *xl)
     v->sessions_max = (uint32_t)wg_opt_int(xl, "max-clients");
     v->lease_ms = (uint32_t)wg_opt_int(xl, "lease");
     pthread_mutex_init(&v->lock, NULL);
+    wg_orphans_init(&v->orphans);
     err = wg_protocol_uuid(xl, "volume-id", v->volume);
     if (!err)
         err = wg_protocol_uuid(xl, "brick-id", v->brick);

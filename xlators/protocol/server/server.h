@@ -2,14 +2,15 @@
 /*
  * protocol/server, inside: the top of a brick's graph; owns the listeners. Files: server.c (the
  * class), session.c (clients and their lanes, the handshake), request.c (from message to call and
- * back), check.c (arguments from outside), replycache.c.
+ * back), check.c (arguments from outside), replycache.c, orphans.c.
  *
  * Threads: requests begin on their lane's reader and are answered by whoever finishes them.
- * Lock order: server's lock, session's lock, an entry's lock. None is held while a call starts.
+ * Lock order: server's lock, session's lock, an entry's lock, the orphans'. None is held while a call starts.
  */
 #ifndef WG_SERVER_H
 #define WG_SERVER_H
 
+#include "xlators/protocol/server/orphans.h"
 #include "xlators/protocol/server/replycache.h"
 #include "transport.h"
 #include "xlator.h"
@@ -27,6 +28,7 @@ struct wg_server {
     pthread_mutex_t lock;         /* of sessions */
     struct wg_session *sessions;
     unsigned nsessions;
+    struct wg_orphans orphans;    /* answers of clients that went away */
     atomic_uint_least64_t replays, stale, late, refused, malformed;
 };
 
@@ -42,6 +44,7 @@ struct wg_session {
     char peer[256];               /* of its certificate; another one may not use its id */
     uint32_t slots;
     struct wg_replycache cache;
+    atomic_bool away;             /* it has no lane: what ends now goes to the orphans too */
     atomic_uint running;          /* calls; the last that a call's end touches */
     pthread_mutex_t lock;         /* of the lanes' list and their waits */
     struct wg_server_lane *lanes;

@@ -158,6 +158,7 @@ static struct wg_session *join(struct wg_server *v, const struct wg_hello *h, co
     if (s) {
         pthread_mutex_lock(&s->lock);
         s->nlanes++;
+        atomic_store(&s->away, false);
         pthread_mutex_unlock(&s->lock);
     }
     pthread_mutex_unlock(&v->lock);
@@ -359,6 +360,7 @@ static void lane_message(struct wg_lane *lane, const struct wg_msg_hdr *hdr, con
 static void leave(struct wg_server_lane *l)
 {
     struct wg_session *s = l->session;
+    bool away;
 
     pthread_mutex_lock(&s->lock);
     for (struct wg_server_lane **link = &s->lanes; *link; link = &(*link)->next)
@@ -366,12 +368,20 @@ static void leave(struct wg_server_lane *l)
             *link = l->next;
             break;
         }
-    s->nlanes--;
+    away = --s->nlanes == 0;
+    if (away)
+        atomic_store(&s->away, true);
     if (l->wait_epoch)
         atomic_fetch_sub(&s->waits, 1);
     if (l->paused)
         atomic_fetch_sub(&s->paused, 1);
     l->paused = true; /* nobody pauses or counts it any more */
+    /*
+     * What ends from now on sees that the client is away; what ended before is taken here, under
+     * the lock, since after it the session may be forgotten.
+     */
+    if (away)
+        wg_orphans_take(&s->server->orphans, &s->cache, wg_now_coarse_ns());
     pthread_mutex_unlock(&s->lock);
 }
 
