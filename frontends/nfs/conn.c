@@ -103,7 +103,7 @@ void wg_conn_go_on(struct wg_rpc_conn *c)
         pthread_mutex_lock(&c->lock);
     }
     working = outer;
-    if (c->paused && wg_conn_may_read(c, 2)) {
+    if (c->paused && wg_conn_may_read(c, c->full ? 2 : 1)) {
         c->paused = false;
         wg_conn_arm(c, EPOLL_CTL_MOD);
     }

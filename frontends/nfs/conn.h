@@ -35,7 +35,8 @@ struct wg_rpc_conn {
     unsigned active;         /* of them, those that the upper layer has seen */
     uint64_t bytes;
     struct wg_rpc *backlog;  /* the others: there was no room for them */
-    bool paused;             /* over a limit: not armed */
+    bool paused;             /* not armed: over a limit, or the backlog is being worked on */
+    bool full;               /* paused over a limit: goes on at half of it */
     bool sending;            /* some thread writes the socket */
     bool blocked;            /* it is full: the writer waits for EPOLLOUT */
     bool dead;               /* a write failed, or it was unlinked: replies are dropped */

@@ -295,6 +295,7 @@ static void readable(struct wg_reader *t, struct wg_rpc_conn *c)
 
     pthread_mutex_lock(&c->lock);
     c->paused = !wg_conn_may_read(c, 1);
+    c->full = c->paused && !c->backlog;
     if (c->paused) {
         pthread_mutex_unlock(&c->lock);
         return;
@@ -310,7 +311,7 @@ static void readable(struct wg_reader *t, struct wg_rpc_conn *c)
     pthread_mutex_lock(&c->lock);
     append_backlog(c, &b);
     if (got != DEAD) {
-        c->paused = c->requests >= wg_conns.conn_requests || c->bytes >= wg_conns.conn_bytes;
+        c->paused = c->full = c->requests >= wg_conns.conn_requests || c->bytes >= wg_conns.conn_bytes;
         if (!c->paused)
             wg_conn_arm(c, EPOLL_CTL_MOD);
     }
