@@ -135,17 +135,27 @@ uint8_t wg_px_hint(struct posix *px, int fd, uint8_t hint[WG_HINT_MAX])
     return wg_px_hint_at(px, fd, "", hint);
 }
 
-/* The thread is the brick. An O_PATH fd, or -1. */
+/*
+ * The thread is the brick. An O_PATH fd, or -1. While the inode number is being given to a new inode,
+ * ext4 answers ENOMEM (its iget_locked finds one that is I_CREATING); a moment later it is ESTALE.
+ */
 static int open_handle(struct posix *px, const uint8_t *hint, uint8_t len)
 {
     struct handle h;
+    int fd;
 
     if (!px->handles || len < 2 || len > WG_HINT_MAX)
         return errno = ESTALE, -1;
     h.h.handle_type = hint[0];
     h.h.handle_bytes = len - 1u;
     memcpy(h.h.f_handle, hint + 1, len - 1u);
-    return open_by_handle_at(px->root_fd, &h.h, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    for (int tries = 0; tries < 20; tries++) {
+        fd = open_by_handle_at(px->root_fd, &h.h, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+        if (fd >= 0 || errno != ENOMEM)
+            break;
+        usleep(100);
+    }
+    return fd;
 }
 
 static int open_at(int dirfd, const char *name)
