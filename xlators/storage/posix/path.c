@@ -26,7 +26,10 @@ static bool is_unsynced(struct posix *px, struct px_inode *dir)
     return wg_px_rec(px, dir, &rec) == 0 && (rec.flags & PX_REC_UNSYNCED);
 }
 
-/* The name of dir is on disk. Names locked: a rename beside us sets the mark anew. */
+/*
+ * The name of dir is on disk. Under the lock of that name, so that a rename beside us, which sets the
+ * mark anew, is not undone. A bucket's own name is not known here: there the two may still meet.
+ */
 static void set_synced(struct posix *px, struct px_inode *dir)
 {
     struct px_rec rec;
