@@ -29,6 +29,7 @@ static struct wg_settings *from_options(const struct wg_args *a)
     char *text = NULL, file[300];
     size_t len;
     FILE *f = open_memstream(&text, &len);
+    int err;
 
     if (!f)
         return NULL;
@@ -50,6 +51,7 @@ static struct wg_settings *from_options(const struct wg_args *a)
     setting(f, "volume-id", "", wg_arg(a, "volume-id"));
     setting(f, "directory", "", wg_arg(a, "directory"));
     setting(f, "listen", "", wg_arg(a, "listen"));
+    err = wg_arg_layers(a, f);
     fputs("    allow = ( ", f);
     for (unsigned i = 0; (allow = wg_arg_nth(a, "allow", i)); i++) {
         char *quoted = wg_settings_quote(allow);
@@ -59,7 +61,7 @@ static struct wg_settings *from_options(const struct wg_args *a)
     }
     fprintf(f, " );\n    plain = %s;\n    init = %s;\n};\n",
             wg_arg_given(a, "plain") ? "true" : "false", wg_arg_given(a, "init") ? "true" : "false");
-    if (fclose(f) == 0)
+    if (fclose(f) == 0 && !err)
         s = wg_settings_parse("options", text, len, wg_settings_complain, NULL);
     free(text);
     return s;
@@ -110,6 +112,7 @@ static const struct wg_cmd_option options[] = {
     { "certs", "DIR", NULL, "Directory with ca.pem, NAME.pem and NAME.key." },
     { "allow", "NAME", NULL, "Name in the certificate of a gateway that may connect; may be repeated." },
     { "plain", NULL, NULL, "Without TLS: whoever reaches the port is trusted." },
+    WG_LAYER_OPTION,
     { "control", "PATH", NULL, "Control socket to make." },
     { "log", "LEVELS", "info", "Log levels, as in \"info,transport=debug\"." },
     { NULL }

@@ -54,6 +54,7 @@ static int write_settings(FILE *f, const struct serve *v)
     setting(f, "level", wg_arg(a, "log"), "");
     fputs("};\nvolumes = ( {\n    name = \"data\";\n", f);
     setting(f, "directory", v->directory, "");
+    err |= wg_arg_layers(a, f);
     fputs("} );\nexports = ( {\n    volume = \"data\";\n", f);
     setting(f, "path", wg_arg(a, "export"), "");
     setting(f, "squash", wg_arg(a, "squash"), "");
@@ -174,6 +175,7 @@ static const struct wg_cmd_option options[] = {
     { "certificate", "FILE", NULL, "Certificate of https (PEM)." },
     { "key", "FILE", NULL, "Its private key (PEM)." },
     { "region", "NAME", "us-east-1", "Region that S3 clients sign for." },
+    WG_LAYER_OPTION,
     { "control", "PATH", NULL, "Control socket; without it, DIR/.windgate/serve/control.sock." },
     { "log", "LEVELS", "notice", "Log levels, as in \"info,s3=debug\"." },
     { NULL }

@@ -12,6 +12,7 @@
 #include "arena.h"
 #include "log.h"
 #include "options.h"
+#include "settings_read.h"
 #include "settings_table.h"
 
 #define WG_LOG_PART "settings"
@@ -23,18 +24,7 @@ struct priv {
     char *directory;       /* of the file: what relative paths are relative to */
 };
 
-/* One reading: where errors go, and how many there were. */
-struct reader {
-    struct wg_settings *s;
-    wg_set_error *err;
-    void *arg;
-    int errors;
-};
-
-static void complain(struct reader *r, int line, const char *fmt, ...)
-    __attribute__((format(printf, 3, 4)));
-
-static void complain(struct reader *r, int line, const char *fmt, ...)
+void wg_set_complain(struct wg_set_reader *r, int line, const char *fmt, ...)
 {
     char what[MESSAGE_MAX], text[MESSAGE_MAX + 300];
     va_list ap;
@@ -47,40 +37,40 @@ static void complain(struct reader *r, int line, const char *fmt, ...)
     r->err(r->arg, text);
 }
 
-static struct wg_arena *arena(struct reader *r)
+struct wg_arena *wg_set_arena(struct wg_set_reader *r)
 {
     return &((struct priv *)r->s->priv)->arena;
 }
 
-static void *out_of_memory(struct reader *r)
+void *wg_set_out_of_memory(struct wg_set_reader *r)
 {
-    complain(r, 0, "out of memory");
+    wg_set_complain(r, 0, "out of memory");
     return NULL;
 }
 
-static const char *keep(struct reader *r, const char *text)
+const char *wg_set_keep(struct wg_set_reader *r, const char *text)
 {
-    const char *copy = wg_memdup(arena(r), text, strlen(text));
+    const char *copy = wg_memdup(wg_set_arena(r), text, strlen(text));
 
-    return copy ? copy : out_of_memory(r);
+    return copy ? copy : wg_set_out_of_memory(r);
 }
 
-static const char *keep_path(struct reader *r, const char *text)
+static const char *keep_path(struct wg_set_reader *r, const char *text)
 {
     const char *dir = ((struct priv *)r->s->priv)->directory;
     const char *path;
 
     if (text[0] == '/' || text[0] == '\0')
-        return keep(r, text);
-    path = wg_printf(arena(r), "%s/%s", dir, text);
-    return path ? path : out_of_memory(r);
+        return wg_set_keep(r, text);
+    path = wg_printf(wg_set_arena(r), "%s/%s", dir, text);
+    return path ? path : wg_set_out_of_memory(r);
 }
 
-static int put_number(struct reader *r, int line, const struct wg_set_row *row, int64_t v,
+static int put_number(struct wg_set_reader *r, int line, const struct wg_set_row *row, int64_t v,
                       void *at)
 {
     if (v < row->min || v > row->max) {
-        complain(r, line, "%s must be from %" PRId64 " to %" PRId64 "%s, not %" PRId64, row->name,
+        wg_set_complain(r, line, "%s must be from %" PRId64 " to %" PRId64 "%s, not %" PRId64, row->name,
                  row->min, row->max, row->type == WG_SET_MS ? " ms" : "", v);
         return EINVAL;
     }
@@ -89,7 +79,7 @@ static int put_number(struct reader *r, int line, const struct wg_set_row *row, 
 }
 
 /* A value given as text: the default of a row, or a string in the file. */
-static void put_text(struct reader *r, int line, const struct wg_set_row *row, const char *text,
+static void put_text(struct wg_set_reader *r, int line, const struct wg_set_row *row, const char *text,
                      void *at)
 {
     int64_t v;
@@ -97,7 +87,7 @@ static void put_text(struct reader *r, int line, const struct wg_set_row *row, c
 
     switch (row->type) {
     case WG_SET_STR:
-        *(const char **)at = keep(r, text);
+        *(const char **)at = wg_set_keep(r, text);
         break;
     case WG_SET_PATH:
         *(const char **)at = keep_path(r, text);
@@ -106,17 +96,17 @@ static void put_text(struct reader *r, int line, const struct wg_set_row *row, c
         len = strlen(text);
         for (const char *c = row->choices; c; c = strchr(c, '|') ? strchr(c, '|') + 1 : NULL)
             if (len && strcspn(c, "|") == len && strncmp(c, text, len) == 0) {
-                *(const char **)at = keep(r, text);
+                *(const char **)at = wg_set_keep(r, text);
                 return;
             }
-        complain(r, line, "%s must be one of %s, not '%s'", row->name, row->choices, text);
+        wg_set_complain(r, line, "%s must be one of %s, not '%s'", row->name, row->choices, text);
         break;
     case WG_SET_INT:
         put_number(r, line, row, strtoll(text, NULL, 10), at);
         break;
     case WG_SET_MS:
         if (wg_option_parse(&(struct wg_option){ .name = row->name, .type = WG_OPT_TIME }, text, &v))
-            complain(r, line, "%s must be a time such as \"500ms\", \"10s\" or \"5m\", not '%s'",
+            wg_set_complain(r, line, "%s must be a time such as \"500ms\", \"10s\" or \"5m\", not '%s'",
                      row->name, text);
         else
             put_number(r, line, row, v, at);
@@ -130,29 +120,29 @@ static void put_text(struct reader *r, int line, const struct wg_set_row *row, c
 }
 
 /* "a b c" as a list: defaults only. */
-static void put_words(struct reader *r, const char *text, struct wg_set_strs *ret)
+static void put_words(struct wg_set_reader *r, const char *text, struct wg_set_strs *ret)
 {
-    char *copy = wg_memdup(arena(r), text, strlen(text)), *word, *save = NULL;
+    char *copy = wg_memdup(wg_set_arena(r), text, strlen(text)), *word, *save = NULL;
 
-    ret->s = wg_alloc(arena(r), (strlen(text) + 1) * sizeof *ret->s);
+    ret->s = wg_alloc(wg_set_arena(r), (strlen(text) + 1) * sizeof *ret->s);
     ret->n = 0;
     if (!copy || !ret->s) {
-        out_of_memory(r);
+        wg_set_out_of_memory(r);
         return;
     }
     for (word = strtok_r(copy, " ", &save); word; word = strtok_r(NULL, " ", &save))
         ret->s[ret->n++] = word;
 }
 
-static void put_strs(struct reader *r, config_setting_t *c, const struct wg_set_row *row, void *at)
+static void put_strs(struct wg_set_reader *r, config_setting_t *c, const struct wg_set_row *row, void *at)
 {
     struct wg_set_strs *ret = at;
     int n = config_setting_type(c) == CONFIG_TYPE_STRING ? 1 : config_setting_length(c);
 
-    ret->s = wg_alloc(arena(r), ((size_t)n + 1) * sizeof *ret->s);
+    ret->s = wg_alloc(wg_set_arena(r), ((size_t)n + 1) * sizeof *ret->s);
     ret->n = 0;
     if (!ret->s) {
-        out_of_memory(r);
+        wg_set_out_of_memory(r);
         return;
     }
     for (int i = 0; i < n; i++) {
@@ -160,95 +150,16 @@ static void put_strs(struct reader *r, config_setting_t *c, const struct wg_set_
                                ? config_setting_get_string(c) : config_setting_get_string_elem(c, i);
 
         if (!text) {
-            complain(r, (int)config_setting_source_line(c), "%s must be a list of strings",
+            wg_set_complain(r, (int)config_setting_source_line(c), "%s must be a list of strings",
                      row->name);
             return;
         }
-        ret->s[ret->n++] = keep(r, text);
-    }
-}
-
-/* The class whose last word is name: "posix" is storage/posix. */
-static const struct wg_class *class_of(const char *name, struct wg_nearest *n)
-{
-    for (const struct wg_class *const *c = wg_classes(); *c; c++) {
-        const char *slash = strrchr((*c)->type, '/');
-
-        wg_nearest(n, slash ? slash + 1 : (*c)->type);
-        if (strcmp(slash ? slash + 1 : (*c)->type, name) == 0)
-            return *c;
-    }
-    return NULL;
-}
-
-static const char *scalar_text(struct reader *r, config_setting_t *c)
-{
-    switch (config_setting_type(c)) {
-    case CONFIG_TYPE_STRING:
-        return keep(r, config_setting_get_string(c));
-    case CONFIG_TYPE_BOOL:
-        return config_setting_get_bool(c) ? "true" : "false";
-    case CONFIG_TYPE_INT:
-    case CONFIG_TYPE_INT64:
-        return wg_printf(arena(r), "%lld", config_setting_get_int64(c));
-    default:
-        return NULL;
-    }
-}
-
-static void tune_option(struct reader *r, const struct wg_class *class, config_setting_t *c,
-                        struct wg_set_tunes *ret)
-{
-    const char *name = config_setting_name(c), *value = scalar_text(r, c);
-    int line = (int)config_setting_source_line(c);
-    struct wg_nearest n = { 0 };
-
-    n = (struct wg_nearest){ .word = name };
-    for (const struct wg_option *o = class->options; o && o->name; o++) {
-        wg_nearest(&n, o->name);
-        if (strcmp(o->name, name) != 0)
-            continue;
-        if (value)
-            ret->t[ret->n++] = (struct wg_set_tune){ class->type, o->name, value, line };
-        else
-            complain(r, line, "tune: %s must be a plain value", name);
-        return;
-    }
-    complain(r, line, "%s has no option '%s'%s", class->type, name, wg_nearest_hint(&n));
-}
-
-static void put_tune(struct reader *r, config_setting_t *c, struct wg_set_tunes *ret)
-{
-    int total = 0, n = config_setting_is_group(c) ? config_setting_length(c) : -1;
-
-    for (int i = 0; i < n; i++)
-        total += config_setting_length(config_setting_get_elem(c, (unsigned)i));
-    ret->n = 0;
-    ret->t = n < 0 ? NULL : wg_alloc(arena(r), ((size_t)total + 1) * sizeof *ret->t);
-    if (n < 0) {
-        complain(r, (int)config_setting_source_line(c), "tune must be { translator = { ... }; }");
-        return;
-    }
-    for (int i = 0; i < n && ret->t; i++) {
-        config_setting_t *group = config_setting_get_elem(c, (unsigned)i);
-        const struct wg_class *class;
-        struct wg_nearest near = { 0 };
-
-        near.word = config_setting_name(group);
-        class = class_of(config_setting_name(group), &near);
-        if (!class || !config_setting_is_group(group)) {
-            complain(r, (int)config_setting_source_line(group), class ? "tune: %s must be { ... }%s"
-                     : "tune: no translator '%s'%s", config_setting_name(group),
-                     class ? "" : wg_nearest_hint(&near));
-            continue;
-        }
-        for (int j = 0; j < config_setting_length(group); j++)
-            tune_option(r, class, config_setting_get_elem(group, (unsigned)j), ret);
+        ret->s[ret->n++] = wg_set_keep(r, text);
     }
 }
 
 /* One setting of the file into its field. */
-static void put(struct reader *r, config_setting_t *c, const struct wg_set_row *row, void *at)
+static void put(struct wg_set_reader *r, config_setting_t *c, const struct wg_set_row *row, void *at)
 {
     int line = (int)config_setting_source_line(c), type = config_setting_type(c);
     static const char *const wanted[] = {
@@ -259,7 +170,10 @@ static void put(struct reader *r, config_setting_t *c, const struct wg_set_row *
 
     switch (row->type) {
     case WG_SET_TUNE:
-        put_tune(r, c, at);
+        wg_set_put_tune(r, c, at);
+        return;
+    case WG_SET_LAYERS:
+        wg_set_put_layers(r, c, at);
         return;
     case WG_SET_STRS:
         if (type == CONFIG_TYPE_STRING || type == CONFIG_TYPE_ARRAY || type == CONFIG_TYPE_LIST) {
@@ -285,10 +199,10 @@ static void put(struct reader *r, config_setting_t *c, const struct wg_set_row *
             return;
         }
     }
-    complain(r, line, "%s must be %s", row->name, wanted[row->type]);
+    wg_set_complain(r, line, "%s must be %s", row->name, wanted[row->type]);
 }
 
-static void defaults(struct reader *r, const struct wg_set_section *s, char *base)
+static void defaults(struct wg_set_reader *r, const struct wg_set_section *s, char *base)
 {
     for (const struct wg_set_row *row = s->rows; row->name; row++) {
         if (!row->value)
@@ -308,7 +222,7 @@ static const struct wg_set_section *section_of(const char *name)
     return NULL;
 }
 
-static void unknown(struct reader *r, config_setting_t *c, const struct wg_set_section *s)
+static void unknown(struct wg_set_reader *r, config_setting_t *c, const struct wg_set_section *s)
 {
     const char *name = config_setting_name(c);
     struct wg_nearest n = { 0 };
@@ -318,28 +232,28 @@ static void unknown(struct reader *r, config_setting_t *c, const struct wg_set_s
         wg_nearest(&n, row->name);
     for (const struct wg_set_section *t = wg_set_sections + 1; !*s->name && t->name; t++)
         wg_nearest(&n, t->name);
-    complain(r, (int)config_setting_source_line(c), "unknown setting '%s'%s%s%s", name,
+    wg_set_complain(r, (int)config_setting_source_line(c), "unknown setting '%s'%s%s%s", name,
              *s->name ? " in " : "", s->name, wg_nearest_hint(&n));
 }
 
-static void read_section(struct reader *r, config_setting_t *group, const struct wg_set_section *s,
+static void read_section(struct wg_set_reader *r, config_setting_t *group, const struct wg_set_section *s,
                          char *base);
 
-static void read_list(struct reader *r, config_setting_t *c, const struct wg_set_section *s)
+static void read_list(struct wg_set_reader *r, config_setting_t *c, const struct wg_set_section *s)
 {
     struct wg_set_list *list = (struct wg_set_list *)((char *)r->s + s->at);
     int n = config_setting_length(c);
 
-    list->items = wg_alloc(arena(r), (size_t)n * s->size + 1);
+    list->items = wg_alloc(wg_set_arena(r), (size_t)n * s->size + 1);
     if (!list->items) {
-        out_of_memory(r);
+        wg_set_out_of_memory(r);
         return;
     }
     for (int i = 0; i < n; i++) {
         config_setting_t *item = config_setting_get_elem(c, (unsigned)i);
 
         if (!config_setting_is_group(item)) {
-            complain(r, (int)config_setting_source_line(item), "each entry of %s must be { ... }",
+            wg_set_complain(r, (int)config_setting_source_line(item), "each entry of %s must be { ... }",
                      s->name);
             return;
         }
@@ -348,7 +262,7 @@ static void read_list(struct reader *r, config_setting_t *c, const struct wg_set
 }
 
 /* A subsection of the file's own level. */
-static void read_named(struct reader *r, config_setting_t *c)
+static void read_named(struct wg_set_reader *r, config_setting_t *c)
 {
     const struct wg_set_section *s = section_of(config_setting_name(c));
 
@@ -359,11 +273,11 @@ static void read_named(struct reader *r, config_setting_t *c)
     else if (!s->list && config_setting_is_group(c))
         read_section(r, c, s, (char *)r->s + s->at);
     else
-        complain(r, (int)config_setting_source_line(c), "%s must be %s", s->name,
+        wg_set_complain(r, (int)config_setting_source_line(c), "%s must be %s", s->name,
                  s->list ? "( { ... }, ... )" : "{ ... }");
 }
 
-static void read_section(struct reader *r, config_setting_t *group, const struct wg_set_section *s,
+static void read_section(struct wg_set_reader *r, config_setting_t *group, const struct wg_set_section *s,
                          char *base)
 {
     if (s->list)
@@ -384,7 +298,7 @@ static void read_section(struct reader *r, config_setting_t *group, const struct
     }
     for (const struct wg_set_row *row = s->rows; row->name; row++)
         if (row->must && !config_setting_get_member(group, row->name))
-            complain(r, *(int *)base, "%s is missing in %s", row->name, s->name);
+            wg_set_complain(r, *(int *)base, "%s is missing in %s", row->name, s->name);
 }
 
 /* Bytes of the comment that text begins with; 0 when it begins with none. */
@@ -466,7 +380,7 @@ static struct wg_settings *settings_new(const char *file)
 struct wg_settings *wg_settings_parse(const char *file, const char *text, size_t len,
                                       wg_set_error *err, void *arg)
 {
-    struct reader r = { .s = settings_new(file), .err = err, .arg = arg };
+    struct wg_set_reader r = { .s = settings_new(file), .err = err, .arg = arg };
     const char *wrong, *at = NULL;
     config_t config;
     char *copy;
@@ -476,16 +390,16 @@ struct wg_settings *wg_settings_parse(const char *file, const char *text, size_t
         return NULL;
     }
     wrong = len > FILE_MAX ? "the file is larger than 1 MiB" : unfit(text, len, &at);
-    copy = wrong ? NULL : wg_memdup(arena(&r), text, len);
+    copy = wrong ? NULL : wg_memdup(wg_set_arena(&r), text, len);
     if (!copy) {
-        complain(&r, line_of(text, at), "%s", wrong ? wrong : "out of memory");
+        wg_set_complain(&r, line_of(text, at), "%s", wrong ? wrong : "out of memory");
         wg_settings_free(r.s);
         return NULL;
     }
     config_init(&config);
     config_set_include_dir(&config, ((struct priv *)r.s->priv)->directory);
     if (!config_read_string(&config, copy)) {
-        complain(&r, config_error_line(&config), "%s", config_error_text(&config));
+        wg_set_complain(&r, config_error_line(&config), "%s", config_error_text(&config));
     } else {
         for (const struct wg_set_section *s = wg_set_sections; s->name; s++)
             if (!s->list)

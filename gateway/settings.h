@@ -36,12 +36,26 @@ struct wg_set_tunes {
     unsigned n;
 };
 
+/* An entry of "layers": a translator that the user puts into the graph; top first. */
+struct wg_set_layer {
+    int line;
+    const char *type;   /* the class, in full: "debug/trace" */
+    const char *name;   /* in the graph; one that follows from the type when none is given */
+    struct wg_set_tunes options;
+};
+
+struct wg_set_layers {
+    struct wg_set_layer *l;
+    unsigned n;
+};
+
 /* brick: what "windgate brick" serves. */
 struct wg_set_brick {
     int line; /* where it stands in the file; 0: not given. First in each section. */
     const char *name, *volume, *volume_id, *directory, *listen;
     struct wg_set_strs allow;
     bool plain, init;
+    struct wg_set_layers layers;
     struct wg_set_tunes tune;
 };
 
@@ -56,6 +70,7 @@ struct wg_set_remote {
 struct wg_set_volume {
     int line;
     const char *name, *id, *brick, *directory;
+    struct wg_set_layers layers;
     struct wg_set_tunes tune;
 };
 
@@ -135,6 +150,9 @@ int wg_settings_check_brick(const struct wg_settings *s, wg_set_error *err, void
 
 const struct wg_set_volume *wg_settings_volume(const struct wg_settings *s, const char *name);
 const struct wg_set_remote *wg_settings_remote(const struct wg_settings *s, const char *name);
+
+/* Letters, digits, '-', '_' and '.', 1 to 64 of them: what bricks, volumes and layers may be called. */
+bool wg_settings_is_name(const char *name);
 
 /* A quoted string of libconfig's syntax, for generated files. Allocated; NULL: out of memory. */
 char *wg_settings_quote(const char *text);

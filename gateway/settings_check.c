@@ -68,12 +68,21 @@ static void check_tls(struct checker *k, int line, const char *who)
     readable(k, t->line, "tls.crl", t->crl);
 }
 
-static bool is_name(const char *name)
+bool wg_settings_is_name(const char *name)
 {
     size_t len = strlen(name);
 
     return len > 0 && len <= 64 && strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
                                                 "0123456789-_.") == len;
+}
+
+/* The graph has other translators than the layers: volgen's, and the brick's by its name. */
+static void check_layers(struct checker *k, const struct wg_set_layers *in, const char *brick)
+{
+    for (unsigned i = 0; brick && i < in->n; i++)
+        if (strcmp(in->l[i].name, brick) == 0)
+            complain(k, in->l[i].line, "layer %s (%s) has the name of the brick: give it another with name",
+                     in->l[i].name, in->l[i].type);
 }
 
 static void check_volumes(struct checker *k)
@@ -83,7 +92,7 @@ static void check_volumes(struct checker *k)
     if (k->s->volumes.n == 0)
         complain(k, 1, "volumes is missing: there is nothing to serve");
     for (unsigned i = 0; i < k->s->volumes.n; i++) {
-        if (!is_name(v[i].name))
+        if (!wg_settings_is_name(v[i].name))
             complain(k, v[i].line, "'%s' is no name for a volume (letters, digits, '-', '_', '.')",
                      v[i].name);
         if (wg_settings_volume(k->s, v[i].name) != &v[i])
@@ -92,6 +101,7 @@ static void check_volumes(struct checker *k)
             complain(k, v[i].line, "volume %s needs either brick or directory", v[i].name);
         if (v[i].brick && !wg_settings_remote(k->s, v[i].brick))
             complain(k, v[i].line, "volume %s: there is no brick '%s'", v[i].name, v[i].brick);
+        check_layers(k, &v[i].layers, v[i].brick);
     }
 }
 
@@ -101,7 +111,7 @@ static void check_bricks(struct checker *k)
     bool tls = false;
 
     for (unsigned i = 0; i < k->s->bricks.n; i++) {
-        if (!is_name(b[i].name))
+        if (!wg_settings_is_name(b[i].name))
             complain(k, b[i].line, "'%s' is no name for a brick (letters, digits, '-', '_', '.')",
                      b[i].name);
         if (wg_settings_remote(k->s, b[i].name) != &b[i])
@@ -175,7 +185,7 @@ int wg_settings_check_brick(const struct wg_settings *s, wg_set_error *err, void
         complain(&k, 1, "brick is missing: what to serve");
         return k.errors;
     }
-    if (!is_name(s->brick.name) || !is_name(s->brick.volume))
+    if (!wg_settings_is_name(s->brick.name) || !wg_settings_is_name(s->brick.volume))
         complain(&k, s->brick.line, "brick needs a name and a volume of letters, digits, '-', '_', "
                  "'.'");
     if (!s->brick.plain) {

@@ -54,6 +54,9 @@ static const struct wg_set_row brick_rows[] = {
       "port is trusted." },
     { "init", WG_SET_BOOL, AT(init), .value = "false", .help = "Prepare a directory that is no brick "
       "yet; without it such a directory is refused, since it may be an unmounted disk." },
+    { "layers", WG_SET_LAYERS, AT(layers), .help = "Translators to add between the server and io-threads, top "
+      "first: layers = ( { type = \"CATEGORY/NAME\"; name = \"NAME\"; options = { OPTION = VALUE; }; } ); "
+      "name and options may be left out." },
     { "tune", WG_SET_TUNE, AT(tune), .help = "Options of translators: tune = { posix = { "
       "replaced-keep = \"1m\"; }; };" },
     { NULL }
@@ -79,6 +82,9 @@ static const struct wg_set_row volume_rows[] = {
       "without it, one that follows from the name." },
     { "brick", WG_SET_STR, AT(brick), .help = "The entry of bricks that stores it." },
     { "directory", WG_SET_PATH, AT(directory), .help = "Instead of a brick: a local directory." },
+    { "layers", WG_SET_LAYERS, AT(layers), .help = "Translators to add below the front doors, top "
+      "first: layers = ( { type = \"CATEGORY/NAME\"; name = \"NAME\"; options = { OPTION = VALUE; }; } ); "
+      "name and options may be left out." },
     { "tune", WG_SET_TUNE, AT(tune), .help = "Options of translators, as in brick.tune." },
     { NULL }
 };

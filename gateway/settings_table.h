@@ -14,6 +14,7 @@ enum wg_set_type {
     WG_SET_MS,   /* int64_t, milliseconds; text with ms, s, m, h, d */
     WG_SET_BOOL, /* bool */
     WG_SET_TUNE, /* struct wg_set_tunes */
+    WG_SET_LAYERS, /* struct wg_set_layers */
 };
 
 struct wg_set_row {

@@ -21,21 +21,44 @@ static void word(FILE *f, const char *text)
     fputc('"', f);
 }
 
-static void option(FILE *f, const char *name, const char *value)
+/* A volfile that is being written; the open block's class, and the user's own options. */
+struct gen {
+    FILE *f;
+    const char *type;
+    const struct wg_set_tunes *tune;
+};
+
+static void put_option(struct gen *g, const char *name, const char *value)
 {
-    if (!value)
-        return;
-    fprintf(f, "    option %s ", name);
-    word(f, value);
-    fputc('\n', f);
+    fprintf(g->f, "    option %s ", name);
+    word(g->f, value);
+    fputc('\n', g->f);
 }
 
-static void option_int(FILE *f, const char *name, int64_t value)
+static bool tuned(const struct gen *g, const char *name)
 {
-    fprintf(f, "    option %s %lld\n", name, (long long)value);
+    for (unsigned i = 0; i < g->tune->n; i++)
+        if (strcmp(g->tune->t[i].type, g->type) == 0 && strcmp(g->tune->t[i].option, name) == 0)
+            return true;
+    return false;
 }
 
-static void option_list(FILE *f, const char *name, const struct wg_set_strs *list)
+/* An option of ours; one that the user gives too is the user's. */
+static void option(struct gen *g, const char *name, const char *value)
+{
+    if (value && !tuned(g, name))
+        put_option(g, name, value);
+}
+
+static void option_int(struct gen *g, const char *name, int64_t value)
+{
+    char text[24];
+
+    snprintf(text, sizeof text, "%lld", (long long)value);
+    option(g, name, text);
+}
+
+static void option_list(struct gen *g, const char *name, const struct wg_set_strs *list)
 {
     char *text = NULL;
     size_t len;
@@ -44,24 +67,24 @@ static void option_list(FILE *f, const char *name, const struct wg_set_strs *lis
     for (unsigned i = 0; m && i < list->n; i++)
         fprintf(m, "%s%s", i ? "," : "", list->s[i]);
     if (m && fclose(m) == 0)
-        option(f, name, text);
+        option(g, name, text);
     free(text);
 }
 
-static void begin(FILE *f, const char *name, const char *type)
+static void begin(struct gen *g, const char *name, const char *type)
 {
-    fprintf(f, "volume %s\n    type %s\n", name, type);
+    g->type = type;
+    fprintf(g->f, "volume %s\n    type %s\n", name, type);
 }
 
-/* The user's own options come last, so that they win over those above. */
-static void end(FILE *f, const char *type, const struct wg_set_tunes *tune, const char *below)
+static void end(struct gen *g, const char *below)
 {
-    for (unsigned i = 0; i < tune->n; i++)
-        if (strcmp(tune->t[i].type, type) == 0)
-            option(f, tune->t[i].option, tune->t[i].value);
+    for (unsigned i = 0; i < g->tune->n; i++)
+        if (strcmp(g->tune->t[i].type, g->type) == 0)
+            put_option(g, g->tune->t[i].option, g->tune->t[i].value);
     if (below)
-        fprintf(f, "    subvolumes %s\n", below);
-    fputs("end-volume\n\n", f);
+        fprintf(g->f, "    subvolumes %s\n", below);
+    fputs("end-volume\n\n", g->f);
 }
 
 int wg_volgen_id(const char *name, const char *uuid, uint8_t ret[16])
@@ -82,7 +105,7 @@ int wg_volgen_id(const char *name, const char *uuid, uint8_t ret[16])
 }
 
 /* The ids of volume and brick, which both ends of a connection compare. */
-static void option_ids(FILE *f, const char *volume, const char *uuid, const char *brick)
+static void option_ids(struct gen *g, const char *volume, const char *uuid, const char *brick)
 {
     uint8_t id[16];
     char text[37], name[200];
@@ -90,34 +113,68 @@ static void option_ids(FILE *f, const char *volume, const char *uuid, const char
     if (wg_volgen_id(volume, uuid, id))
         return;
     uuid_unparse_lower(id, text);
-    option(f, "volume-id", text);
+    option(g, "volume-id", text);
     snprintf(name, sizeof name, "%s brick %s", text, brick);
     if (wg_volgen_id(name, NULL, id))
         return;
     uuid_unparse_lower(id, text);
-    option(f, "brick-id", text);
+    option(g, "brick-id", text);
 }
 
-static void option_tls(FILE *f, const struct wg_settings *s, bool plain)
+static void option_tls(struct gen *g, const struct wg_settings *s, bool plain)
 {
     if (plain) {
-        option(f, "tls", "off");
+        option(g, "tls", "off");
         return;
     }
-    option(f, "tls-cert", s->tls.certificate);
-    option(f, "tls-key", s->tls.key);
-    option(f, "tls-ca", s->tls.ca);
-    option(f, "tls-crl", s->tls.crl);
+    option(g, "tls-cert", s->tls.certificate);
+    option(g, "tls-key", s->tls.key);
+    option(g, "tls-ca", s->tls.ca);
+    option(g, "tls-crl", s->tls.crl);
 }
 
-static void store(FILE *f, const char *volume, const char *id, const char *directory,
-                  const char *brick, bool init, const struct wg_set_tunes *tune)
+static void store(struct gen *g, const char *volume, const char *id, const char *directory,
+                  const char *brick, bool init)
 {
-    begin(f, "store", "storage/posix");
-    option(f, "directory", directory);
-    option_ids(f, volume, id, brick);
-    option(f, "init", init ? "yes" : NULL);
-    end(f, "storage/posix", tune, NULL);
+    begin(g, "store", "storage/posix");
+    option(g, "directory", directory);
+    option_ids(g, volume, id, brick);
+    option(g, "init", init ? "yes" : NULL);
+    end(g, NULL);
+    begin(g, "io-threads", "performance/io-threads");
+    end(g, "store");
+}
+
+static void client(struct gen *g, const struct wg_settings *s, const struct wg_set_volume *v,
+                   const struct wg_set_remote *b)
+{
+    const char *peer = b->peer_name ? b->peer_name : b->name;
+
+    begin(g, b->name, "protocol/client");
+    option(g, "remote", b->address);
+    option_ids(g, v->name, v->id, b->name);
+    option_int(g, "lanes", b->lanes);
+    option_tls(g, s, b->plain);
+    if (!b->plain) {
+        option(g, "peer-name", peer);
+        option(g, "tls-allow", peer);
+    }
+    end(g, NULL);
+}
+
+/* The user's layers over below; returns what is now on top. */
+static const char *add_layers(struct gen *g, const struct wg_set_layers *in, const char *below)
+{
+    const struct wg_set_tunes *tune = g->tune;
+
+    for (unsigned i = in->n; i-- > 0;) {
+        g->tune = &in->l[i].options;
+        begin(g, in->l[i].name, in->l[i].type);
+        end(g, below);
+        below = in->l[i].name;
+    }
+    g->tune = tune;
+    return below;
 }
 
 static char *finish(FILE *f, char **text)
@@ -133,31 +190,18 @@ char *wg_volgen_volume(const struct wg_settings *s, const struct wg_set_volume *
     const struct wg_set_remote *b = v->brick ? wg_settings_remote(s, v->brick) : NULL;
     char *text = NULL;
     size_t len;
-    FILE *f = open_memstream(&text, &len);
+    struct gen g = { .f = open_memstream(&text, &len), .tune = &v->tune };
 
-    if (!f)
+    if (!g.f)
         return NULL;
-    fprintf(f, "# volume %s, from %s\n", v->name, s->file);
-    if (b) {
-        const char *peer = b->peer_name ? b->peer_name : b->name;
-
-        begin(f, b->name, "protocol/client");
-        option(f, "remote", b->address);
-        option_ids(f, v->name, v->id, b->name);
-        option_int(f, "lanes", b->lanes);
-        option_tls(f, s, b->plain);
-        if (!b->plain) {
-            option(f, "peer-name", peer);
-            option(f, "tls-allow", peer);
-        }
-        end(f, "protocol/client", &v->tune, NULL);
-    } else {
-        /* Making the private directory is harmless here: there is no other machine's disk to miss. */
-        store(f, v->name, v->id, v->directory, "local", true, &v->tune);
-        begin(f, "io-threads", "performance/io-threads");
-        end(f, "performance/io-threads", &v->tune, "store");
-    }
-    return finish(f, &text);
+    fprintf(g.f, "# volume %s, from %s\n", v->name, s->file);
+    /* Making the private directory is harmless here: there is no other machine's disk to miss. */
+    if (b)
+        client(&g, s, v, b);
+    else
+        store(&g, v->name, v->id, v->directory, "local", true);
+    add_layers(&g, &v->layers, b ? b->name : "io-threads");
+    return finish(g.f, &text);
 }
 
 char *wg_volgen_brick(const struct wg_settings *s)
@@ -165,22 +209,22 @@ char *wg_volgen_brick(const struct wg_settings *s)
     const struct wg_set_brick *b = &s->brick;
     char *text = NULL;
     size_t len;
-    FILE *f = open_memstream(&text, &len);
+    struct gen g = { .f = open_memstream(&text, &len), .tune = &b->tune };
+    const char *below;
 
-    if (!f)
+    if (!g.f)
         return NULL;
-    fprintf(f, "# brick %s of volume %s, from %s\n", b->name, b->volume, s->file);
-    store(f, b->volume, b->volume_id, b->directory, b->name, b->init, &b->tune);
-    begin(f, "io-threads", "performance/io-threads");
-    end(f, "performance/io-threads", &b->tune, "store");
-    begin(f, "server", "protocol/server");
-    option(f, "listen", b->listen);
-    option_ids(f, b->volume, b->volume_id, b->name);
-    option_tls(f, s, b->plain);
+    fprintf(g.f, "# brick %s of volume %s, from %s\n", b->name, b->volume, s->file);
+    store(&g, b->volume, b->volume_id, b->directory, b->name, b->init);
+    below = add_layers(&g, &b->layers, "io-threads");
+    begin(&g, "server", "protocol/server");
+    option(&g, "listen", b->listen);
+    option_ids(&g, b->volume, b->volume_id, b->name);
+    option_tls(&g, s, b->plain);
     if (!b->plain)
-        option_list(f, "tls-allow", &b->allow);
-    end(f, "protocol/server", &b->tune, "io-threads");
-    return finish(f, &text);
+        option_list(&g, "tls-allow", &b->allow);
+    end(&g, below);
+    return finish(g.f, &text);
 }
 
 static struct wg_graph *parse(const char *name, char *text, wg_set_error *err, void *arg)

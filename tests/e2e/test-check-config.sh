@@ -27,6 +27,23 @@ bad "drain must be a time" "$good drain = \"soon\";"
 bad "no translator 'posx' (did you mean 'posix'?)" 'state = "s"; s3 = { enabled = false; }; volumes = ( { name = "v"; directory = "d"; tune = { posx = { a = 1; }; }; } );'
 bad "storage/posix has no option 'replaced-kep' (did you mean 'replaced-keep'?)" 'state = "s"; s3 = { enabled = false; }; volumes = ( { name = "v"; directory = "d"; tune = { posix = { replaced-kep = 1; }; }; } );'
 bad "replaced-keep" 'state = "s"; s3 = { enabled = false; }; volumes = ( { name = "v"; directory = "d"; tune = { posix = { replaced-keep = "long"; }; }; } );'
+layered() { echo "state = \"s\"; s3 = { enabled = false; }; volumes = ( { name = \"v\"; directory = \"d\"; layers = ($1
+); } );"; }
+bad "c.conf:2: no translator 'performance/io-thread' (did you mean 'performance/io-threads'?)" "$(layered '
+{ type = "performance/io-thread"; }')"
+bad "c.conf:3: performance/io-threads has no option 'thread' (did you mean 'threads'?)" "$(layered '
+{ type = "performance/io-threads"; options = {
+thread = 3; }; }')"
+bad "threads of performance/io-threads takes a whole number from" "$(layered '{ type = "io-threads"; options = { threads = "many"; }; }')"
+bad "there are two translators 'store'" "$(layered '{ type = "io-threads"; name = "store"; }')"
+bad "storage/posix can't be a layer" "$(layered '{ type = "posix"; }')"
+bad "unknown setting 'nam' in a layer (did you mean 'name'?)" "$(layered '{ type = "io-threads"; nam = "n"; }')"
+layered '{ type = "io-threads"; name = "upper"; options = { threads = 3; }; }, { type = "io-threads"; }' >"$T/c.conf"
+"$WG_TEST_BIN" check-config --config "$T/c.conf"
+"$WG_TEST_BIN" graph --config "$T/c.conf" | tr '\n' ' ' | tr -s ' ' |
+    grep -F 'volume io-threads-2 type performance/io-threads subvolumes io-threads end-volume volume upper type performance/io-threads option threads "3" subvolumes io-threads-2 end-volume' >/dev/null
+echo 'state = "s"; s3 = { enabled = false; }; volumes = ( { name = "v"; directory = "d"; tune = { posix = { init = false; }; }; } );' >"$T/c.conf"
+"$WG_TEST_BIN" check-config --config "$T/c.conf"    # what the user says wins over what is generated
 bad "needs certificate, key and ca in tls" 'state = "s"; s3 = { enabled = false; }; bricks = ( { name = "b"; address = "h:1"; } ); volumes = ( { name = "v"; brick = "b"; } );'
 "$WG_TEST_BIN" graph --config "$T/c.conf" | grep protocol/client >/dev/null
 "$WG_TEST_BIN" help --settings | grep mount-port >/dev/null

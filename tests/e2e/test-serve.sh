@@ -5,7 +5,7 @@
 need curl nfs-cat
 [ -x "$WG_TEST_BIN" ] || skip "$WG_TEST_BIN is not built"
 nfs=$(free_port) s3=$(free_port)
-serve() { "$WG_TEST_BIN" serve "$T/dir" --listen 127.0.0.1 --nfs-port $nfs --mount-port 0 --s3-port $s3 --any-port --squash none --control "$T/c" >"$T/$1" 2>&1 & }
+serve() { "$WG_TEST_BIN" serve "$T/dir" --listen 127.0.0.1 --nfs-port $nfs --mount-port 0 --s3-port $s3 --any-port --squash none --layer upper=io-threads:threads=3 --control "$T/c" >"$T/$1" 2>&1 & }
 serve out1
 on_exit 'kill $(jobs -p) 2>/dev/null; wait'
 wait_for 20 "$WG_TEST_BIN" status --control "$T/c"
