@@ -9,6 +9,7 @@
 #include <time.h>
 
 #define WG_LOG_PART "call"
+#include "lease.h"
 #include "log.h"
 #include "pool.h"
 #include "xlator.h"
@@ -242,6 +243,7 @@ static struct wg_frame *frame_new(struct wg_call *call, struct wg_frame *parent,
     f->in = in;
     f->wind_from = from;
     f->unwind_to = to;
+    f->want_lease = parent ? parent->want_lease && parent->op == op : call->want_lease;
     /* Pushed when whole, so that a dump never sees half a frame. Frames leave with the call. */
     f->next = atomic_load_explicit(&call->frames, memory_order_relaxed);
     while (!atomic_compare_exchange_weak_explicit(&call->frames, &f->next, f, memory_order_release,
@@ -287,6 +289,8 @@ static void enter(struct wg_frame *f, struct wg_xlator *xl)
     }
     __atomic_store_n(&f->this, to, __ATOMIC_RELAXED); /* a dump may look at any time */
     __atomic_store_n(&f->begin_ns, frame_clock(), __ATOMIC_RELAXED);
+    if (f->want_lease && to->class->announces)
+        f->lease = &wg_lease_always;
     if (to->class->local_size > 0) {
         f->local = wg_alloc(&f->call->arena, to->class->local_size);
         if (!f->local) {
@@ -394,8 +398,11 @@ static void queued_done(struct wg_work *w)
 static void take_answer(struct wg_frame *parent, const struct wg_frame *c)
 {
     parent->err = c->err;
-    if (parent->op == c->op)
+    if (parent->op == c->op) {
         parent->out = c->out;
+        parent->lease = c->fan ? NULL : c->lease; /* of several answers none speaks for all */
+        parent->uses = c->uses;
+    }
 }
 
 static void fan_return(struct wg_frame *c)

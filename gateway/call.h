@@ -31,6 +31,9 @@ struct wg_call;
 struct wg_frame;
 struct wg_xlator;
 struct wg_graph;
+struct wg_lease;
+struct wg_use;
+struct wg_watch;
 
 typedef void wg_handler(struct wg_frame *f);
 
@@ -47,6 +50,9 @@ struct wg_frame {
     uint16_t index;          /* which child of a fan-out */
     uint16_t nchildren;      /* of the last wind */
     atomic_bool complete;    /* unwound; set once, by one exchange */
+    bool want_lease;         /* a cache above would remember the answer (lease.h); its children inherit it */
+    const struct wg_lease *lease; /* of the answer: how long it may be remembered; NULL: not */
+    const struct wg_use *uses;    /* of the answer: what it depends on */
     struct wg_fan *fan;      /* the fan-out this frame is a child of; NULL: a plain wind */
     struct wg_frame **children; /* the last wind's children, in order of index */
     struct wg_frame *only;   /* children of a plain wind */
@@ -68,6 +74,8 @@ struct wg_call {
     const char *what;            /* the protocol's operation, "READ", "PutObject"; static text */
     uint64_t deadline_ns;        /* CLOCK_MONOTONIC; 0: none */
     bool replay;                 /* the request may have been executed before (sent again) */
+    bool want_lease;             /* of the first frame: a cache in another process would remember it */
+    struct wg_watch *watch;      /* is told what the call uses and changes; NULL: nobody asks */
     bool nowait;                 /* answer EWOULDBLOCK instead of blocking (io-threads asks) */
     uint64_t begin_ns;
     struct wg_graph *graph;      /* the call ends in the graph it began in */

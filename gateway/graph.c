@@ -56,9 +56,55 @@ int wg_graph_init(struct wg_graph *g)
     return 0;
 }
 
+static bool is_child(const struct wg_xlator *xl, const struct wg_xlator *parent)
+{
+    for (unsigned i = 0; i < parent->nchildren; i++)
+        if (parent->children[i] == xl)
+            return true;
+    return false;
+}
+
+static void add_listener(struct wg_xlator **list, unsigned *n, struct wg_xlator *xl)
+{
+    for (unsigned i = 0; i < *n; i++)
+        if (list[i] == xl)
+            return;
+    list[(*n)++] = xl;
+}
+
+/* Parents are declared after their children: theirs are known when a child's are gathered. */
+static int set_listeners(struct wg_graph *g, struct wg_xlator *xl)
+{
+    struct wg_xlator **list;
+    unsigned n = 0;
+    int err;
+
+    if (!xl)
+        return 0;
+    err = set_listeners(g, xl->next);
+    if (err)
+        return err;
+    list = calloc((size_t)g->nxlators + 1, sizeof(struct wg_xlator *));
+    if (!list)
+        return ENOMEM;
+    for (struct wg_xlator *up = xl->next; up; up = up->next)
+        if (is_child(xl, up)) {
+            if (up->class->event)
+                add_listener(list, &n, up);
+            for (unsigned i = 0; i < up->nlisteners; i++)
+                add_listener(list, &n, up->listeners[i]);
+        }
+    wg_listeners_set(xl, list, n);
+    return 0;
+}
+
 /* Children first, so that a parent may use what is below as soon as it starts. */
 int wg_graph_start(struct wg_graph *g)
 {
+    int none = set_listeners(g, g->first);
+
+    if (none)
+        return none;
     for (struct wg_xlator *xl = g->first; xl; xl = xl->next) {
         int err = xl->class->start ? xl->class->start(xl) : 0;
 
@@ -110,6 +156,7 @@ void wg_graph_free(struct wg_graph *g)
             free(kv);
         }
         free(xl->children);
+        free(xl->listeners);
         free(xl->stats);
         free((char *)(uintptr_t)xl->name);
         free(xl);

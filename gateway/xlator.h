@@ -9,6 +9,7 @@
 #include "call.h"
 
 struct wg_dump;
+struct wg_event;
 
 enum wg_opt_type { WG_OPT_STR, WG_OPT_INT, WG_OPT_SIZE, WG_OPT_TIME, WG_OPT_BOOL, WG_OPT_PATH };
 
@@ -40,6 +41,9 @@ struct wg_class {
     void (*fini)(struct wg_xlator *xl);
     int (*reload)(struct wg_xlator *xl);
     void (*dump)(struct wg_xlator *xl, struct wg_dump *d);
+    /* Something below has changed (lease.h). Any thread; must not block or wind. May be NULL. */
+    void (*event)(struct wg_xlator *xl, const struct wg_event *ev);
+    bool announces;        /* a store: it reports what it uses and changes, so its answers may be cached */
     wg_handler *any;
     wg_handler *fops[WG_OP_MAX]; /* [WG_OP_lookup] = nlc_lookup, ... */
 };
@@ -59,6 +63,8 @@ struct wg_xlator {
     struct wg_stats *stats; /* per fop: calls, errors, time */
     struct wg_xlator *next; /* of the graph, in order of declaration (children first) */
     unsigned nparents;
+    struct wg_xlator **listeners; /* layers above that have event(), nearest first; lease.c guards it */
+    _Atomic unsigned nlisteners;
 };
 
 static inline struct wg_xlator *wg_child(const struct wg_frame *f)
@@ -70,6 +76,9 @@ static inline struct wg_xlator *wg_child(const struct wg_frame *f)
 const char *wg_opt_str(const struct wg_xlator *xl, const char *name);
 int64_t wg_opt_int(const struct wg_xlator *xl, const char *name); /* INT, SIZE (bytes), TIME (ms) */
 bool wg_opt_bool(const struct wg_xlator *xl, const char *name);
+
+/* Sets who hears wg_notify(xl); takes the malloc'd list over. Waits until events under way have ended. */
+void wg_listeners_set(struct wg_xlator *xl, struct wg_xlator **list, unsigned n);
 
 /* The registry: the classes linked into the program (registry.c, a line each). */
 const struct wg_class *wg_class_find(const char *type);
