@@ -137,10 +137,10 @@ static int sync_what_is_left(struct px_s3 *s, struct px_inode *changed)
     struct statx st;
 
     if (wg_px_stat(changed->fd, &st) == 0 && st.stx_nlink > 0)
-        return wg_px_sync_dir(s->px, changed);
+        return wg_px_sync_dir(s->px, changed->fd);
     for (unsigned i = s->ndir; i > 0; i--)
         if (wg_px_stat(s->dir[i - 1]->fd, &st) == 0 && st.stx_nlink > 0)
-            return wg_px_sync_dir(s->px, s->dir[i - 1]);
+            return wg_px_sync_dir(s->px, s->dir[i - 1]->fd);
     return 0;
 }
 

@@ -314,7 +314,7 @@ static int setmeta_dir(struct setting *m)
     wg_px_s3_dir_etag(m->s.px, &rec, &st, &m->out->etag);
     wg_px_iatt(&st, dir->gfid, &m->out->attr);
     m->out->attr.size = 0;
-    return wg_px_sync_dir(m->s.px, dir);
+    return wg_px_sync_dir(m->s.px, dir->fd);
 }
 
 static int setmeta(struct setting *m)

@@ -26,10 +26,7 @@ static bool is_unsynced(struct posix *px, struct px_inode *dir)
     return wg_px_rec(px, dir, &rec) == 0 && (rec.flags & PX_REC_UNSYNCED);
 }
 
-/*
- * The name of dir is on disk. Under the lock of that name, so that a rename beside us, which sets the
- * mark anew, is not undone. A bucket's own name is not known here: there the two may still meet.
- */
+/* The name of dir is on disk. Under the lock of that name: a rename beside us sets the mark anew. */
 static void set_synced(struct posix *px, struct px_inode *dir)
 {
     struct px_rec rec;
@@ -41,27 +38,72 @@ static void set_synced(struct posix *px, struct px_inode *dir)
         wg_px_rec_changed(px, dir, &rec);
 }
 
-/* The bucket's own name is in whatever holds it: the root, or a directory that is exported. */
+/* Is dir what name holds? As the brick. */
+static bool holds(struct posix *px, struct px_inode *parent, const char *name, struct px_inode *dir)
+{
+    struct statx now;
+
+    return wg_px_stat_at(parent->fd, name, &now) == 0 && now.stx_ino == dir->ino &&
+           now.stx_dev_major == px->dev_major && now.stx_dev_minor == px->dev_minor;
+}
+
+/* The name of dir where the index last saw it. ENOENT: it is another one by now. */
+static int sync_indexed(struct posix *px, struct px_inode *dir, const struct px_where *w)
+{
+    struct px_inode *parent;
+    struct px_names held;
+    int err = wg_px_find_dir(px, &(struct wg_ref){ .gfid = w->parent }, &parent);
+
+    if (err)
+        return err;
+    wg_px_lock_names(px, &held, &(struct px_at){ parent->gfid, w->name }, 1);
+    err = wg_px_as_brick(px);
+    if (err == 0 && !holds(px, parent, w->name, dir))
+        err = ENOENT;
+    if (err == 0)
+        err = wg_px_sync_dir(px, parent->fd);
+    if (err == 0)
+        set_synced(px, dir);
+    wg_px_unlock_names(px, &held);
+    wg_px_release(px, parent);
+    return err;
+}
+
+/*
+ * The bucket's own name is in whatever holds it: the root, or a directory that is exported. Which
+ * name that is says the index, so it is compared again under the name's lock. Where the index doesn't
+ * know (it is being rebuilt, or somebody moved the bucket by hand), the parent is synced and the mark
+ * stays, for the next PUT.
+ */
 static int sync_base(struct px_s3 *s)
 {
-    struct px_inode up = { .type = WG_DIR };
-    int err = 0;
+    struct posix *px = s->px;
+    struct px_where w;
+    int up, err;
 
-    if (s->base == s->px->root || !is_unsynced(s->px, s->base))
+    if (s->base == px->root || !is_unsynced(px, s->base))
         return 0;
-    up.fd = openat(s->base->fd, "..", O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (up.fd < 0)
+    for (int tries = 0; tries < 4; tries++) {
+        err = wg_px_index_find(px, s->base->gfid, &w);
+        if (err == 0)
+            err = sync_indexed(px, s->base, &w);
+        if (err == 0)
+            return 0;
+    }
+    err = wg_px_as_brick(px);
+    if (err)
+        return err;
+    up = openat(s->base->fd, "..", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (up < 0)
         return errno;
-    err = wg_px_sync_dir(s->px, &up);
-    close(up.fd);
-    if (err == 0)
-        set_synced(s->px, s->base);
+    err = wg_px_sync_dir(px, up);
+    close(up);
     return err;
 }
 
 int wg_px_s3_sync(struct px_s3 *s, struct px_inode *dir)
 {
-    int err = wg_px_sync_dir(s->px, dir);
+    int err = wg_px_sync_dir(s->px, dir->fd);
 
     for (unsigned i = s->ndir - 1; i > 0 && err == 0; i--) {
         struct px_names held;
@@ -69,7 +111,7 @@ int wg_px_s3_sync(struct px_s3 *s, struct px_inode *dir)
         if (!s->made[i] && !is_unsynced(s->px, s->dir[i]))
             continue;
         wg_px_lock_names(s->px, &held, &(struct px_at){ s->dir[i - 1]->gfid, s->name[i - 1] }, 1);
-        err = wg_px_sync_dir(s->px, s->dir[i - 1]);
+        err = wg_px_sync_dir(s->px, s->dir[i - 1]->fd);
         if (err == 0)
             set_synced(s->px, s->dir[i]);
         wg_px_unlock_names(s->px, &held);
@@ -420,7 +462,7 @@ static int make_one(struct px_s3 *s, wg_gfid gfid)
     }
     wg_px_unlock_names(s->px, &held);
     if (twin_dir) {
-        int e = made ? wg_px_sync_dir(s->px, twin_dir) : 0;
+        int e = made ? wg_px_sync_dir(s->px, twin_dir->fd) : 0;
 
         wg_px_release(s->px, twin_dir);
         err = err ? err : e;

@@ -337,8 +337,8 @@ const char *wg_px_fd_path(char buf[PX_FD_PATH], int fd);
 int wg_px_dir_begin(struct posix *px, struct px_inode *dir, struct px_alone *a, struct wg_wcc *wcc);
 void wg_px_dir_end(struct posix *px, struct px_inode *dir, const struct px_alone *a,
                    struct wg_wcc *wcc, int *err);
-/* fsync of a directory, as the brick (which the thread is afterwards). */
-int wg_px_sync_dir(struct posix *px, struct px_inode *dir);
+/* fsync of a directory (any fd of it), as the brick (which the thread is afterwards). */
+int wg_px_sync_dir(struct posix *px, int dirfd);
 /* Unsynced writes went through o: its fd stays open until commit. */
 void wg_px_unstable(struct posix *px, struct px_inode *ino, struct px_open *o);
 /* What is unsynced of ino goes to disk, whoever wrote it. As any identity. */

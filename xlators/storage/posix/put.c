@@ -380,7 +380,7 @@ static int put_file(struct putting *p)
     if (err == 0)
         err = wg_px_s3_sync(s, dir);
     if (err == 0 && s->twin_dir == dir && dir != s->dir[s->ncomp - 1])
-        err = wg_px_sync_dir(s->px, s->dir[s->ncomp - 1]);
+        err = wg_px_sync_dir(s->px, s->dir[s->ncomp - 1]->fd);
     if (err && s->ndir > 1)
         wg_px_s3_prune(s, s->ndir - 1);
     return err == EEXIST || err == EAGAIN ? EBUSY : err;

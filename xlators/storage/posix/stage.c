@@ -167,7 +167,7 @@ int wg_px_uploads(struct posix *px, wg_gfid bucket, struct px_inode **ret)
         err = wg_px_child(px, &brick, uploads, name, ret, NULL);
     wg_px_unlock_names(px, &held);
     if (err == 0)
-        err = wg_px_sync_dir(px, uploads);
+        err = wg_px_sync_dir(px, uploads->fd);
     return err;
 }
 

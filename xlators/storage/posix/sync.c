@@ -36,19 +36,19 @@ void wg_px_dir_end(struct posix *px, struct px_inode *dir, const struct px_alone
         wg_px_iatt(&st, dir->gfid, &wcc->post);
     wg_px_index_after(px, dir->gfid, known ? &st : NULL);
     if (*err == 0 && px->sync_names)
-        *err = wg_px_sync_dir(px, dir);
+        *err = wg_px_sync_dir(px, dir->fd);
 }
 
-int wg_px_sync_dir(struct posix *px, struct px_inode *dir)
+int wg_px_sync_dir(struct posix *px, int dirfd)
 {
     struct px_loan loan;
     int fd, err = wg_px_as_brick(px);
 
     if (err)
         return err;
-    fd = openat(dir->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0 && errno == EACCES && wg_px_lend(px, dir->fd, &loan)) {
-        fd = openat(dir->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0 && errno == EACCES && wg_px_lend(px, dirfd, &loan)) {
+        fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         wg_px_lend_end(px, &loan);
     }
     if (fd < 0)

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The mark "this directory's name may not be on disk", against renames at the worst moment. fsync is
+ * replaced here, so that a test can act between a sync and what is concluded from it.
+ */
+#include <dirent.h>
+#include <pthread.h>
+#include <sys/syscall.h>
+#include <time.h>
+
+#include "brick.h"
+
+static struct brick b;
+static struct wg_ref bucket;
+static void (*at_sync)(void); /* runs once, in the sync of the directory that at_ino says */
+static ino_t at_ino;
+static unsigned syncs_of_it;
+
+int fsync(int fd)
+{
+    struct stat st;
+    void (*now)(void) = at_sync;
+    int r = (int)syscall(SYS_fsync, fd);
+
+    if (fstat(fd, &st) == 0 && st.st_ino == at_ino) {
+        syncs_of_it++;
+        if (now) {
+            at_sync = NULL;
+            now();
+        }
+    }
+    return r;
+}
+
+static ino_t ino_of(const char *name)
+{
+    struct stat st;
+
+    OK(stat(brick_path(&b, name), &st));
+    return st.st_ino;
+}
+
+static void setup(void)
+{
+    brick_start(&b);
+    bucket = mkdir_(&b, brick_root(), "bucket", 0755);
+}
+
+static int put(const char *key)
+{
+    static char text[] = "text";
+    struct wg_seg seg = { NULL, text, 4 };
+
+    return FOP_(&b, put, .bucket = bucket, .key = wg_str_of(key), .gfid = wg_gfid_new(),
+                .data = { &seg, 1, 4 });
+}
+
+static bool is_marked(const char *name)
+{
+    struct px_rec rec;
+    int fd = open(b.dir, O_RDONLY | O_DIRECTORY);
+
+    ck_assert_int_ge(fd, 0);
+    OK(wg_px_rec_get_at(brick_px(&b), fd, name, &rec));
+    close(fd);
+    return rec.flags & PX_REC_UNSYNCED;
+}
+
+/* ---- a rename between a PUT's sync of the bucket's parent and the end of the mark ---- */
+
+static pthread_t renamer;
+static atomic_bool renamed;
+
+static void *rename_bucket(void *arg)
+{
+    struct brick mine = { .graph = b.graph };
+
+    (void)arg;
+    OK(FOP_(&mine, rename, .from = at(brick_root(), "bucket"), .to = at(brick_root(), "moved")));
+    atomic_store(&renamed, true);
+    wg_call_unref(mine.call);
+    return NULL;
+}
+
+/* Either it is done within the sync, or it waits for the PUT to be through with the mark. */
+static void begin_rename(void)
+{
+    OK(pthread_create(&renamer, NULL, rename_bucket, NULL));
+    for (int i = 0; i < 100 && !atomic_load(&renamed); i++)
+        nanosleep(&(struct timespec){ 0, 5000000 }, NULL);
+}
+
+START_TEST(a_rename_beside_a_put_keeps_the_buckets_mark)
+{
+    setup();
+    ck_assert(is_marked("bucket"));
+    at_ino = ino_of("");
+    at_sync = begin_rename;
+    OK(put("key"));
+    ck_assert_ptr_null(at_sync);
+    OK(pthread_join(renamer, NULL));
+    ck_assert(is_marked("moved"));
+    syncs_of_it = 0;
+    OK(put("key2")); /* which answers for the new name */
+    ck_assert_uint_ge(syncs_of_it, 1);
+    ck_assert(!is_marked("moved"));
+    syncs_of_it = 0;
+    OK(put("key3"));
+    ck_assert_uint_eq(syncs_of_it, 0);
+    brick_end(&b);
+}
+END_TEST
+
+/* The index does not know the bucket: moved by hand, beside a running brick. */
+START_TEST(a_bucket_that_was_moved_behind_our_back_is_synced_each_time)
+{
+    char from[300], to[300];
+
+    setup();
+    snprintf(from, sizeof from, "%s/bucket", b.dir);
+    snprintf(to, sizeof to, "%s/elsewhere", b.dir);
+    OK(rename(from, to));
+    at_ino = ino_of("");
+    syncs_of_it = 0;
+    OK(put("key"));
+    ck_assert_uint_ge(syncs_of_it, 1);
+    brick_end(&b);
+}
+END_TEST
+
+TESTS("posix unsynced", TEST_ROW(a_rename_beside_a_put_keeps_the_buckets_mark)
+      TEST_ROW(a_bucket_that_was_moved_behind_our_back_is_synced_each_time))
