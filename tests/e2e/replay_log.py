@@ -4,14 +4,16 @@
 
     replay_log.py STRACE ACKS BRICK_ROOT
 
-STRACE is the output of `strace -f -ttt -T -y` on the brick; ACKS has a line "SECONDS KEY" for each
-PUT answered with 200, KEY being bucket/key. A crash leaves what was synced before it, and any part
+STRACE is the output of `strace -f -ttt -T -y` on the brick; ACKS has a line "BEGAN ACKED KEY" for
+each PUT answered with 200: when it was sent, when its answer was there, and bucket/key. A crash leaves what was synced before it, and any part
 of what was not. So, for a crash at any moment:
 
   whole      a file may get its name only after a sync of the file that began when its last write and
              attribute had been made (else a crash could leave the name with half a file)
   durable    when a PUT is acknowledged, its name, and each directory made on the way, must have been
              synced by a sync of their directory that began after they were made
+  its own    the name is one that was given between the PUT's begin and its answer: an earlier version
+             of the key proves nothing of this one (two PUTs of a key must not run at once)
 
 Both are checked at every event of the log.
 """
@@ -160,10 +162,13 @@ class Replay:
                 n = self.node(ret_path)
         self.fds[ret] = n
 
-    def acknowledged(self, t, key):
+    def acknowledged(self, t, began, key):
         path = self.root + '/' + key
         if path not in self.paths:
             self.bad.append('%.6f: %s is acknowledged, but has no name' % (t, key))
+            return
+        if not began <= self.made.get(path, 0.0) <= t:
+            self.bad.append('%.6f: %s is acknowledged, but its name is of another PUT' % (t, key))
             return
         while path != self.root:
             parent = path.rpartition('/')[0]
@@ -209,8 +214,8 @@ def main():
     log, acks, root = sys.argv[1:4]
     todo = []
     for line in open(acks):
-        t, key = line.rstrip('\n').split(' ', 1)
-        todo.append((float(t), key))
+        began, t, key = line.rstrip('\n').split(' ', 2)
+        todo.append((float(t), float(began), key))
     todo.sort()
     replay, acknowledged = Replay(root), 0
     for end, begin, name, args, ret, path in events(log):
@@ -218,8 +223,8 @@ def main():
             replay.acknowledged(*todo.pop(0))
             acknowledged += 1
         replay.call(begin, end, name, args, ret, path)
-    for t, key in todo:
-        replay.acknowledged(t, key)
+    for ack in todo:
+        replay.acknowledged(*ack)
         acknowledged += 1
     print('%d names given, %d PUTs acknowledged, %d violations' % (replay.published, acknowledged, len(replay.bad)))
     for b in replay.bad[:20]:

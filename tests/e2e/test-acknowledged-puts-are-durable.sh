@@ -11,9 +11,12 @@ wait_for 10 grep -q attached "$T/strace.err" || skip "strace can't attach here: 
 s3curl -X PUT "$WG_S3_ENDPOINT/bucket"
 random_file "$T/small" 3000
 random_file "$T/big" 3000000
-# Puts KEY FILE, and notes when the answer was there.
+# Puts KEY FILE, and notes when it was sent and when the answer was there.
 put() {
-    s3curl -o /dev/null -T "$T/$2" "$WG_S3_ENDPOINT/bucket/$1" && echo "$(date +%s.%6N) bucket/$1" >>"$T/acks.$3"
+    local began
+    began=$(date +%s.%6N)
+    s3curl -o /dev/null -T "$T/$2" "$WG_S3_ENDPOINT/bucket/$1" &&
+        echo "$began $(date +%s.%6N) bucket/$1" >>"$T/acks.$3"
 }
 worker() {                                   # directories are shared between workers, keys are not
     for i in 1 2 3 4 5; do
@@ -30,5 +33,4 @@ sleep 0.5
 kill $tracer
 wait $tracer || true
 cat "$T"/acks.* >"$T/acks"
-# A key put twice is acknowledged twice; the first time it may have the second's name already.
 python3 "$E2E/replay_log.py" "$T/strace" "$T/acks" "$WG_BRICK_DIRS"
