@@ -150,6 +150,8 @@ void wg_graph_free(struct wg_graph *g)
 {
     for (struct wg_xlator *xl = g->first, *next; xl; xl = next) {
         next = xl->next;
+        if (xl->class && xl->class->forget)
+            xl->class->forget(xl->class);
         for (struct wg_kv *kv = xl->options, *more; kv; kv = more) {
             more = kv->next;
             free(kv->text);

@@ -12,6 +12,13 @@
 #define WORDS_MAX 130 /* on a line: a keyword and up to 128 subvolumes */
 #define XLATORS_MAX 1024
 
+/* An option that only the instance's own class may know (wg_class.instance). */
+struct aside {
+    char *name, *text;
+    int line;
+    struct aside *next;
+};
+
 struct parser {
     const char *file;
     const char *at, *end;
@@ -19,6 +26,7 @@ struct parser {
     struct wg_graph *graph;
     struct wg_xlator *current; /* the open block; NULL between blocks */
     struct wg_xlator **tail;
+    struct aside *aside, **aside_tail; /* of the open block */
     void (*err)(void *arg, const char *text);
     void *arg;
     bool failed;
@@ -150,6 +158,8 @@ static void open_block(struct parser *p, const char *name)
 
 static void set_type(struct parser *p, const char *type)
 {
+    if (p->current->class)
+        return fail(p, p->line, "volume '%s' has 'type' twice", p->current->name);
     p->current->class = wg_class_find(type);
     if (!p->current->class) {
         struct wg_nearest n = { type };
@@ -179,31 +189,57 @@ static bool add_value(struct wg_xlator *xl, const struct wg_option *o, const cha
     return *ret_err == 0;
 }
 
-static void set_option(struct parser *p, const char *name, const char *text)
+static void keep_aside(struct parser *p, const char *name, const char *text)
+{
+    struct aside *a = calloc(1, sizeof *a);
+
+    if (!a || !(a->name = strdup(name)) || !(a->text = strdup(text))) {
+        if (a)
+            free(a->name);
+        free(a);
+        return fail(p, p->line, "out of memory");
+    }
+    a->line = p->line;
+    *p->aside_tail = a;
+    p->aside_tail = &a->next;
+}
+
+static void unknown_option(struct parser *p, int line, const struct wg_class *class, const char *name)
+{
+    struct wg_nearest n = { name };
+
+    for (const struct wg_option *o = class->options; o && o->name; o++)
+        wg_nearest(&n, o->name);
+    if (n.best)
+        return fail(p, line, "%s has no option '%s'; the nearest is '%s'", class->type, name, n.best);
+    fail(p, line, "%s has no options", class->type);
+}
+
+static void set_option_of(struct parser *p, int line, const char *name, const char *text)
 {
     struct wg_xlator *xl = p->current;
-    const struct wg_option *o;
+    const struct wg_option *o = wg_option_find(xl->class->options, name);
     char buf[160];
     int err;
 
-    if (!xl->class)
-        return fail(p, p->line, "volume '%s': 'type' must stand before its options", xl->name);
-    o = wg_option_find(xl->class->options, name);
-    if (!o) {
-        struct wg_nearest n = { name };
-
-        for (o = xl->class->options; o && o->name; o++)
-            wg_nearest(&n, o->name);
-        if (n.best)
-            return fail(p, p->line, "%s has no option '%s'; the nearest is '%s'", xl->class->type, name, n.best);
-        return fail(p, p->line, "%s has no options", xl->class->type);
-    }
+    if (!o)
+        return unknown_option(p, line, xl->class, name);
     for (const struct wg_kv *kv = xl->options; kv; kv = kv->next)
         if (kv->option == o)
-            return fail(p, p->line, "option '%s' is given twice", name);
+            return fail(p, line, "option '%s' is given twice", name);
     if (!add_value(xl, o, text, true, &err))
-        fail(p, p->line, "option '%s' is '%s'; it takes %s", name, text,
-             wg_option_expects(o, buf, sizeof buf));
+        fail(p, line, "option '%s' is '%s'; it takes %s", name, text, wg_option_expects(o, buf, sizeof buf));
+}
+
+static void set_option(struct parser *p, const char *name, const char *text)
+{
+    struct wg_xlator *xl = p->current;
+
+    if (!xl->class)
+        return fail(p, p->line, "volume '%s': 'type' must stand before its options", xl->name);
+    if (xl->class->instance && !wg_option_find(xl->class->options, name))
+        return keep_aside(p, name, text);
+    set_option_of(p, p->line, name, text);
 }
 
 static void set_children(struct parser *p)
@@ -231,17 +267,8 @@ static void set_children(struct parser *p)
     }
 }
 
-static void close_block(struct parser *p)
+static void add_defaults(struct parser *p, struct wg_xlator *xl)
 {
-    struct wg_xlator *xl = p->current;
-    int n = (int)xl->nchildren;
-
-    p->current = NULL;
-    if (!xl->class)
-        return fail(p, xl->line, "volume '%s' has no 'type'", xl->name);
-    if (n < xl->class->min_children || (xl->class->max_children >= 0 && n > xl->class->max_children))
-        return fail(p, xl->line, "volume '%s': %s takes %d to %d subvolumes, not %d", xl->name,
-                    xl->class->type, xl->class->min_children, xl->class->max_children, n);
     for (const struct wg_option *o = xl->class->options; o && o->name; o++) {
         const struct wg_kv *kv = xl->options;
         int err;
@@ -256,6 +283,53 @@ static void close_block(struct parser *p)
             return fail(p, xl->line, "volume '%s': the default of '%s' is not valid (%s)", xl->name, o->name,
                         wg_error_name(err));
     }
+}
+
+/* Gives the block the class of its own, and that class the options kept aside. */
+static void specialise(struct parser *p, struct wg_xlator *xl)
+{
+    char why[400] = "";
+    const struct wg_class *class = xl->class->instance(xl, why, sizeof why);
+
+    if (!class)
+        return fail(p, xl->line, "volume '%s': %s", xl->name, why);
+    xl->class = class;
+    for (struct wg_kv *kv = xl->options; kv; kv = kv->next)
+        kv->option = wg_option_find(class->options, kv->option->name);
+    for (const struct aside *a = p->aside; a && !p->failed; a = a->next)
+        set_option_of(p, a->line, a->name, a->text);
+    if (!p->failed)
+        add_defaults(p, xl);
+}
+
+static void free_aside(struct parser *p)
+{
+    for (struct aside *a = p->aside, *next; a; a = next) {
+        next = a->next;
+        free(a->name);
+        free(a->text);
+        free(a);
+    }
+    p->aside = NULL;
+    p->aside_tail = &p->aside;
+}
+
+static void close_block(struct parser *p)
+{
+    struct wg_xlator *xl = p->current;
+    int n = (int)xl->nchildren;
+
+    if (!xl->class)
+        fail(p, xl->line, "volume '%s' has no 'type'", xl->name);
+    else if (n < xl->class->min_children || (xl->class->max_children >= 0 && n > xl->class->max_children))
+        fail(p, xl->line, "volume '%s': %s takes %d to %d subvolumes, not %d", xl->name,
+             xl->class->type, xl->class->min_children, xl->class->max_children, n);
+    else
+        add_defaults(p, xl);
+    if (!p->failed && xl->class->instance)
+        specialise(p, xl);
+    free_aside(p);
+    p->current = NULL;
 }
 
 /* A line's keyword: how many words may follow it, and where it may stand. */
@@ -328,6 +402,7 @@ struct wg_graph *wg_graph_parse(const char *file, const char *text, size_t len,
     p.at = g->text;
     p.end = g->text + len;
     p.tail = &g->first;
+    p.aside_tail = &p.aside;
     while (read_line(&p))
         if (p.nwords > 0)
             statement(&p);
@@ -336,6 +411,7 @@ struct wg_graph *wg_graph_parse(const char *file, const char *text, size_t len,
     if (!p.failed)
         find_top(&p);
     free_words(&p);
+    free_aside(&p);
     if (p.failed) {
         wg_graph_free(g);
         return NULL;

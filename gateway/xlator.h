@@ -44,6 +44,16 @@ struct wg_class {
     /* Something below has changed (lease.h). Any thread; must not block or wind. May be NULL. */
     void (*event)(struct wg_xlator *xl, const struct wg_event *ev);
     bool announces;        /* a store: it reports what it uses and changes, so its answers may be cached */
+    /*
+     * For a class whose instances differ, as a translator in a script does: the class of this one,
+     * made from the options that `options` declares (read, and complete with defaults). Others of
+     * its block were kept aside and are then checked against the new class's table, which begins
+     * with the same rows. It has the same type, local_size and children; its fops may be others.
+     * NULL after a line in why. Called by the parser, also for a mere check: nothing is started.
+     */
+    const struct wg_class *(*instance)(struct wg_xlator *xl, char *why, size_t size);
+    /* Set in what instance gave: frees it, when its xlator is freed. */
+    void (*forget)(const struct wg_class *class);
     wg_handler *any;
     wg_handler *fops[WG_OP_MAX]; /* [WG_OP_lookup] = nlc_lookup, ... */
 };

@@ -102,6 +102,47 @@ static const struct wg_class fan = {
     .fops = { [WG_OP_getattr] = fan_getattr },
 };
 
+/* test/own: each instance has options and fops of its own, by the option "kind". */
+static const struct wg_option own_options[] = {
+    { "kind", WG_OPT_STR, 0, 0, NULL, "which class of its own", false },
+    { NULL },
+};
+static const struct wg_option own_full[] = {
+    { "kind", WG_OPT_STR, 0, 0, NULL, "which class of its own", false },
+    { "depth", WG_OPT_INT, 0, 9, "3", "an option of this instance alone", false },
+    { NULL },
+};
+static const struct wg_class own;
+static atomic_int own_live;
+
+static void own_forget(const struct wg_class *class)
+{
+    own_live--;
+    free((void *)(uintptr_t)class);
+}
+
+static const struct wg_class *own_instance(struct wg_xlator *xl, char *why, size_t size)
+{
+    struct wg_class *c = malloc(sizeof *c);
+
+    if (strcmp(wg_opt_str(xl, "kind"), "lookup")) {
+        snprintf(why, size, "no such kind");
+        free(c);
+        return NULL;
+    }
+    *c = own;
+    c->options = own_full;
+    c->fops[WG_OP_lookup] = count_any;
+    c->forget = own_forget;
+    own_live++;
+    return c;
+}
+
+static const struct wg_class own = {
+    .type = "test/own", .help = "a class for each", .options = own_options, .local_size = sizeof(int),
+    .min_children = 1, .max_children = 1, .instance = own_instance,
+};
+
 static void on_error(void *arg, const char *text)
 {
     snprintf(arg, 256, "%s", text);
@@ -250,6 +291,20 @@ START_TEST(a_stack_deeper_than_the_limit_goes_on_on_a_worker)
 }
 END_TEST
 
+START_TEST(an_instance_may_have_a_class_of_its_own)
+{
+    struct wg_graph *g = graph_of(STORE("s") "volume o\n type test/own\n option depth 5\n option kind lookup\n"
+                                  " subvolumes s\nend-volume\n");
+
+    ck_assert_str_eq(g->top->route[WG_OP_lookup].xl->name, "o");
+    ck_assert_str_eq(g->top->route[WG_OP_getattr].xl->name, "s");
+    ck_assert_int_eq((int)wg_opt_int(g->top, "depth"), 5);
+    ck_assert_str_eq(wg_opt_str(g->top, "kind"), "lookup");
+    graph_end(g);
+    ck_assert_int_eq(own_live, 0);
+}
+END_TEST
+
 START_TEST(releases_run_when_the_call_ends)
 {
     struct wg_call *call = wg_call_new(NULL, WG_FROM_INTERNAL, "test");
@@ -279,6 +334,11 @@ static const struct {
       "test.vol:6: subvolume 'b' is not declared above; the nearest is 'a'" },
     { STORE("a") STORE("b"), "test.vol:1: volume 'a' is in no other's subvolumes, and is not the last one" },
     { "volume a\n type \"test/store\n", "test.vol:2: a quoted word does not end on its line" },
+    { STORE("a") "volume o\n type test/own\n option depht 3\n option kind lookup\n subvolumes a\nend-volume\n",
+      "test.vol:6: test/own has no option 'depht'; the nearest is 'depth'" },
+    { STORE("a") "volume o\n type test/own\n option kind none\n option depht 3\n subvolumes a\nend-volume\n",
+      "test.vol:4: volume 'o': no such kind" },
+    { "volume a\n type test/store\n type test/store\n", "test.vol:3: volume 'a' has 'type' twice" },
     { "volum a\n", "test.vol:1: unknown word 'volum'; the nearest is 'volume'" },
     { "volume a\n type test/store\n", "test.vol:1: volume 'a' has no 'end-volume'" },
 };
@@ -303,12 +363,14 @@ int main(void)
     wg_class_add(&counter);
     wg_class_add(&bare);
     wg_class_add(&fan);
+    wg_class_add(&own);
     tcase_set_timeout(t, 60);
     tcase_add_test(t, a_fop_passes_layers_that_do_not_treat_it);
     tcase_add_test(t, a_fop_nobody_treats_answers_enotsup);
     tcase_add_test(t, a_fan_out_fails_only_when_no_answer_is_good);
     tcase_add_test(t, a_quorum_answers_early_and_stragglers_find_their_call);
     tcase_add_test(t, a_stack_deeper_than_the_limit_goes_on_on_a_worker);
+    tcase_add_test(t, an_instance_may_have_a_class_of_its_own);
     tcase_add_test(t, releases_run_when_the_call_ends);
     tcase_add_loop_test(t, a_bad_volfile_gives_one_line_with_file_and_line, 0, sizeof bad / sizeof *bad);
     suite_add_tcase(s, t);
