@@ -70,6 +70,7 @@ struct wg_call {
     uint64_t request_id[2];      /* names the request across replays; 0: take a new one */
     struct wg_cred cred;
     struct wg_str client;        /* printable address */
+    const char *peer;            /* the name in the certificate it came with; NULL: it began in this process */
     enum wg_frontend frontend;
     const char *what;            /* the protocol's operation, "READ", "PutObject"; static text */
     uint64_t deadline_ns;        /* CLOCK_MONOTONIC; 0: none */

@@ -15,6 +15,8 @@ enum {
     EBADTYPE,          /* a type that can't be made */
     ECONDITION,        /* an If-Match or If-None-Match did not hold */
     ENOTEXPECTED,      /* the name holds another gfid than the caller expects */
+    EREFLOST = 1050,   /* a reference that is unknown here, has expired or was dropped */
+    ECHANGED,          /* what a reference names has changed since */
 };
 
 struct wg_error {

@@ -31,7 +31,7 @@ enum wg_op {
 #define FOP(no, name, kind, in, out) WG_OP_##name = no,
 #include "fops.def"
 #undef FOP
-    WG_OP_MAX = 40
+    WG_OP_MAX = 48
 };
 
 #define IN(type, field) wg_t_##type field;

@@ -281,6 +281,7 @@ static bool begin(struct wg_server_lane *l, const struct wg_msg_hdr *hdr, struct
     if (r.expires_ns > wg_now_coarse_ns() + EXPIRY_MAX_NS)
         r.expires_ns = wg_now_coarse_ns() + EXPIRY_MAX_NS;
     fill_call(call, &r);
+    call->peer = l->session->peer; /* the session outlives its calls */
     if (!admit(l, q, &r))
         return false;
     start(l, call, in);
