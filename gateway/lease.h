@@ -15,8 +15,9 @@
  *  - The cache's event() forgets. struct wg_inval makes this one store, without a search.
  *
  * Names: a thing that can change is an inode (its attributes, content and xattrs: name empty) or one
- * name in a directory (gfid of the directory, and the name). A directory whose names changed in a way
- * that can't be listed is reported with the name WG_ANY_NAME.
+ * name in a directory (gfid of the directory, and the name). A directory is reported with WG_ANY_NAME, and
+ * with the empty name besides, when all answers about its names may be others now: its permissions (mode,
+ * owner, ACL) changed, it was removed, or which names changed is not known.
  */
 #ifndef WG_LEASE_H
 #define WG_LEASE_H
