@@ -248,7 +248,7 @@ void wg_commands_man(FILE *out)
           ".SH SYNOPSIS\n.B windgate\n.I COMMAND\n[\\fIOPTION\\fR]... [\\fIARGUMENT\\fR]...\n"
           ".SH COMMANDS\n", out);
     for (const struct wg_command *const *c = wg_commands; *c; c++) {
-        fprintf(out, ".SS windgate %s %s\n", (*c)->name, (*c)->operands);
+        fprintf(out, ".SS windgate %s%s%s\n", (*c)->name, *(*c)->operands ? " " : "", (*c)->operands);
         man_text(out, (*c)->help);
         if ((*c)->about) {
             fputs(".PP\n", out);

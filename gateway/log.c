@@ -40,23 +40,17 @@ static int parse_level(const char *s, size_t n)
     return -1;
 }
 
-int wg_log_set(const char *text)
+static int parse_levels(const char *text, struct levels *l)
 {
-    struct levels *l = calloc(1, sizeof *l);
-
-    if (!l)
-        return ENOMEM;
-    l->all = WG_INFO;
+    *l = (struct levels){ .all = WG_INFO };
     while (*text) {
         size_t n = strcspn(text, ",");
         const char *eq = memchr(text, '=', n);
         int level = eq ? parse_level(eq + 1, (size_t)(text + n - eq) - 1) : parse_level(text, n);
         size_t len = eq ? (size_t)(eq - text) : 0;
 
-        if (level < 0 || (eq && (l->n == PARTS_MAX || len == 0 || len >= sizeof l->part[0].part))) {
-            free(l);
+        if (level < 0 || (eq && (l->n == PARTS_MAX || len == 0 || len >= sizeof l->part[0].part)))
             return EINVAL;
-        }
         if (eq) {
             memcpy(l->part[l->n].part, text, len);
             l->part[l->n++].level = (enum wg_level)level;
@@ -64,6 +58,25 @@ int wg_log_set(const char *text)
             l->all = (enum wg_level)level;
         }
         text += n + (text[n] == ',');
+    }
+    return 0;
+}
+
+int wg_log_check(const char *text)
+{
+    struct levels l;
+
+    return parse_levels(text, &l);
+}
+
+int wg_log_set(const char *text)
+{
+    struct levels *l = malloc(sizeof *l);
+    int err = l ? parse_levels(text, l) : ENOMEM;
+
+    if (err) {
+        free(l);
+        return err;
     }
     /* The old table is kept: a thread may be reading it, and changes are rare and small. */
     l->before = atomic_exchange(&current, l);

@@ -16,6 +16,8 @@ enum wg_level { WG_ERROR, WG_WARNING, WG_NOTICE, WG_INFO, WG_DEBUG, WG_TRACE };
 
 /* 0, or EINVAL for a level that is none. Any thread, at any time. */
 int wg_log_set(const char *levels);
+/* The same without setting anything. */
+int wg_log_check(const char *levels);
 /* NULL: stderr. Reopened on SIGHUP by calling it again. 0 or errno. */
 int wg_log_file(const char *path);
 bool wg_log_on(const char *part, enum wg_level level);

@@ -53,8 +53,8 @@ static int list_family(const char *word, FILE *out)
 
     for (const struct wg_command *const *c = wg_commands; *c; c++)
         if (strncmp((*c)->name, word, len) == 0 && (*c)->name[len] == ' ')
-            fprintf(out, "%s  windgate %s %s\n        %s\n", n++ ? "" : "commands:\n", (*c)->name,
-                    (*c)->operands, (*c)->help);
+            fprintf(out, "%s  windgate %s%s%s\n        %s\n", n++ ? "" : "commands:\n", (*c)->name,
+                    *(*c)->operands ? " " : "", (*c)->operands, (*c)->help);
     return n;
 }
 

@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "arena.h"
 #include "log.h"
@@ -35,6 +36,13 @@ void wg_set_complain(struct wg_set_reader *r, int line, const char *fmt, ...)
     snprintf(text, sizeof text, "%s:%d: %s", r->s->file, line, what);
     r->errors++;
     r->err(r->arg, text);
+}
+
+/* The setting's name as in the manual: "nfs.port". */
+static const char *full_name(const struct wg_set_reader *r, const struct wg_set_row *row, char buf[64])
+{
+    snprintf(buf, 64, "%s%s%s", r->section, *r->section ? "." : "", row->name);
+    return buf;
 }
 
 struct wg_arena *wg_set_arena(struct wg_set_reader *r)
@@ -69,22 +77,39 @@ static const char *keep_path(struct wg_set_reader *r, const char *text)
 static int put_number(struct wg_set_reader *r, int line, const struct wg_set_row *row, int64_t v,
                       void *at)
 {
+    char name[64];
+
     if (v < row->min || v > row->max) {
-        wg_set_complain(r, line, "%s must be from %" PRId64 " to %" PRId64 "%s, not %" PRId64, row->name,
-                 row->min, row->max, row->type == WG_SET_MS ? " ms" : "", v);
+        wg_set_complain(r, line, "%s must be from %" PRId64 " to %" PRId64 "%s, not %" PRId64,
+                 full_name(r, row, name), row->min, row->max, row->type == WG_SET_MS ? " ms" : "", v);
         return EINVAL;
     }
     *(int64_t *)at = v;
     return 0;
 }
 
+/* false, after the line that says so, for a text that the row does not take. */
+static bool wanted_text(struct wg_set_reader *r, int line, const struct wg_set_row *row, const char *text)
+{
+    const char *must = row->wants ? row->wants(text) : NULL;
+    char name[64];
+
+    if (must)
+        wg_set_complain(r, line, "%s must be %s%s%s%s", full_name(r, row, name), must,
+                 *text ? ", not '" : "", text, *text ? "'" : "");
+    return !must;
+}
+
 /* A value given as text: the default of a row, or a string in the file. */
 static void put_text(struct wg_set_reader *r, int line, const struct wg_set_row *row, const char *text,
                      void *at)
 {
+    char name[64];
     int64_t v;
     size_t len;
 
+    if (!wanted_text(r, line, row, text))
+        return;
     switch (row->type) {
     case WG_SET_STR:
         *(const char **)at = wg_set_keep(r, text);
@@ -99,7 +124,7 @@ static void put_text(struct wg_set_reader *r, int line, const struct wg_set_row 
                 *(const char **)at = wg_set_keep(r, text);
                 return;
             }
-        wg_set_complain(r, line, "%s must be one of %s, not '%s'", row->name, row->choices, text);
+        wg_set_complain(r, line, "%s must be one of %s, not '%s'", full_name(r, row, name), row->choices, text);
         break;
     case WG_SET_INT:
         put_number(r, line, row, strtoll(text, NULL, 10), at);
@@ -107,7 +132,7 @@ static void put_text(struct wg_set_reader *r, int line, const struct wg_set_row 
     case WG_SET_MS:
         if (wg_option_parse(&(struct wg_option){ .name = row->name, .type = WG_OPT_TIME }, text, &v))
             wg_set_complain(r, line, "%s must be a time such as \"500ms\", \"10s\" or \"5m\", not '%s'",
-                     row->name, text);
+                     full_name(r, row, name), text);
         else
             put_number(r, line, row, v, at);
         break;
@@ -138,6 +163,8 @@ static void put_strs(struct wg_set_reader *r, config_setting_t *c, const struct 
 {
     struct wg_set_strs *ret = at;
     int n = config_setting_type(c) == CONFIG_TYPE_STRING ? 1 : config_setting_length(c);
+    int line = (int)config_setting_source_line(c);
+    char name[64];
 
     ret->s = wg_alloc(wg_set_arena(r), ((size_t)n + 1) * sizeof *ret->s);
     ret->n = 0;
@@ -150,10 +177,13 @@ static void put_strs(struct wg_set_reader *r, config_setting_t *c, const struct 
                                ? config_setting_get_string(c) : config_setting_get_string_elem(c, i);
 
         if (!text) {
-            wg_set_complain(r, (int)config_setting_source_line(c), "%s must be a list of strings",
-                     row->name);
+            wg_set_complain(r, line, "%s must be a list of strings", full_name(r, row, name));
             return;
         }
+        if (config_setting_type(c) != CONFIG_TYPE_STRING)
+            line = (int)config_setting_source_line(config_setting_get_elem(c, (unsigned)i));
+        if (!wanted_text(r, line, row, text))
+            continue;
         ret->s[ret->n++] = wg_set_keep(r, text);
     }
 }
@@ -162,6 +192,7 @@ static void put_strs(struct wg_set_reader *r, config_setting_t *c, const struct 
 static void put(struct wg_set_reader *r, config_setting_t *c, const struct wg_set_row *row, void *at)
 {
     int line = (int)config_setting_source_line(c), type = config_setting_type(c);
+    char name[64];
     static const char *const wanted[] = {
         [WG_SET_STR] = "a string", [WG_SET_WORD] = "a string", [WG_SET_PATH] = "a string",
         [WG_SET_STRS] = "a list of strings", [WG_SET_INT] = "a whole number",
@@ -199,7 +230,7 @@ static void put(struct wg_set_reader *r, config_setting_t *c, const struct wg_se
             return;
         }
     }
-    wg_set_complain(r, line, "%s must be %s", row->name, wanted[row->type]);
+    wg_set_complain(r, line, "%s must be %s", full_name(r, row, name), wanted[row->type]);
 }
 
 static void defaults(struct wg_set_reader *r, const struct wg_set_section *s, char *base)
@@ -280,6 +311,9 @@ static void read_named(struct wg_set_reader *r, config_setting_t *c)
 static void read_section(struct wg_set_reader *r, config_setting_t *group, const struct wg_set_section *s,
                          char *base)
 {
+    const char *outer = r->section;
+
+    r->section = s->name;
     if (s->list)
         defaults(r, s, base);
     *(int *)base = (int)config_setting_source_line(group);
@@ -299,50 +333,90 @@ static void read_section(struct wg_set_reader *r, config_setting_t *group, const
     for (const struct wg_set_row *row = s->rows; row->name; row++)
         if (row->must && !config_setting_get_member(group, row->name))
             wg_set_complain(r, *(int *)base, "%s is missing in %s", row->name, s->name);
+    r->section = outer;
 }
 
 /* Bytes of the comment that text begins with; 0 when it begins with none. */
 static size_t comment(const char *text, size_t len)
 {
+    bool star = len > 1 && text[0] == '/' && text[1] == '*';
     const char *end;
 
     if (text[0] == '#' || (len > 1 && text[0] == '/' && text[1] == '/'))
         end = memchr(text, '\n', len);
-    else if (len > 1 && text[0] == '/' && text[1] == '*')
+    else if (star)
         end = memmem(text + 2, len - 2, "*/", 2);
     else
         return 0;
-    return end ? (size_t)(end - text) + 1 : len;
+    return end ? (size_t)(end - text) + 1 + star : len;
+}
+
+/* Bytes of the string that begins at text with a quotation mark; len when it does not end. */
+static size_t string(const char *text, size_t len, bool *ret_ends)
+{
+    size_t i = 1;
+
+    while (i < len && text[i] != '"')
+        i += text[i] == '\\' ? 2 : 1;
+    *ret_ends = i < len;
+    return i < len ? i + 1 : len;
 }
 
 /*
- * What libconfig must not see: its parser and destructor recurse, and it loses the memory of a
- * string that does not end. Returns what is wrong and where, or NULL.
+ * What libconfig must not see: its parser and destructor recurse, and it reads included files by
+ * itself, past these checks. Returns what is wrong and where, or NULL.
  */
 static const char *unfit(const char *text, size_t len, const char **ret_at)
 {
-    bool quoted = false;
+    bool ends = true;
     int depth = 0;
     size_t n;
 
+    *ret_at = memchr(text, '\0', len);
+    if (*ret_at)
+        return "it holds a NUL byte";
     for (size_t i = 0; i < len; i += n) {
-        n = 1;
-        if (!quoted)
-            *ret_at = text + i;
-        if (text[i] == '\0')
-            return "it holds a NUL byte";
-        if (quoted && text[i] == '\\')
-            n = 2;
-        else if (text[i] == '"')
-            quoted = !quoted;
-        else if (!quoted && comment(text + i, len - i))
-            n = comment(text + i, len - i);
-        else if (!quoted && strchr("({[", text[i]) && ++depth > NESTING_MAX)
+        *ret_at = text + i;
+        n = comment(text + i, len - i);
+        if (n)
+            continue;
+        n = text[i] == '"' ? string(text + i, len - i, &ends) : 1;
+        if (!ends)
+            return "the string that begins here has no end";
+        if (strchr("({[", text[i]) && ++depth > NESTING_MAX)
             return "groups are nested more than 32 deep";
-        else if (!quoted && strchr(")}]", text[i]) && depth > 0)
+        if (strchr(")}]", text[i]) && depth > 0)
             depth--;
+        if (len - i >= 8 && strncasecmp(text + i, "@include", 8) == 0)
+            return "@include is not supported";
     }
-    return quoted ? "the string that begins here has no end" : NULL;
+    return NULL;
+}
+
+/*
+ * libconfig loses the memory of a string that stands where its grammar has none. So mistakes of
+ * the grammar are looked for without strings: each, or several side by side, becomes one number.
+ */
+static void without_strings(char *text, size_t len)
+{
+    bool ends, follows = false;
+    size_t n;
+
+    for (size_t i = 0; i < len; i += n) {
+        n = comment(text + i, len - i);
+        if (n)
+            continue;
+        n = 1;
+        if (text[i] != '"') {
+            follows = follows && strchr(" \t\r\n\f", text[i]);
+            continue;
+        }
+        n = string(text + i, len - i, &ends);
+        for (size_t k = 0; k < n; k++)
+            if (text[i + k] != '\n')
+                text[i + k] = k == 0 && !follows ? '0' : ' ';
+        follows = true;
+    }
 }
 
 static int line_of(const char *text, const char *at)
@@ -380,10 +454,11 @@ static struct wg_settings *settings_new(const char *file)
 struct wg_settings *wg_settings_parse(const char *file, const char *text, size_t len,
                                       wg_set_error *err, void *arg)
 {
-    struct wg_set_reader r = { .s = settings_new(file), .err = err, .arg = arg };
+    struct wg_set_reader r = { .s = settings_new(file), .err = err, .arg = arg, .section = "" };
     const char *wrong, *at = NULL;
     config_t config;
     char *copy;
+    bool ok;
 
     if (!r.s) {
         err(arg, "out of memory");
@@ -396,9 +471,16 @@ struct wg_settings *wg_settings_parse(const char *file, const char *text, size_t
         wg_settings_free(r.s);
         return NULL;
     }
+    without_strings(copy, len);
     config_init(&config);
-    config_set_include_dir(&config, ((struct priv *)r.s->priv)->directory);
-    if (!config_read_string(&config, copy)) {
+    ok = config_read_string(&config, copy);
+    if (ok) {
+        memcpy(copy, text, len);
+        config_destroy(&config);
+        config_init(&config);
+        ok = config_read_string(&config, copy);
+    }
+    if (!ok) {
         wg_set_complain(&r, config_error_line(&config), "%s", config_error_text(&config));
     } else {
         for (const struct wg_set_section *s = wg_set_sections; s->name; s++)

@@ -14,6 +14,7 @@ struct wg_set_reader {
     wg_set_error *err;
     void *arg;
     int errors;
+    const char *section; /* that is being read, "" for the file's own level */
 };
 
 /* One error, as "file:line: what". */

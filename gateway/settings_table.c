@@ -6,9 +6,9 @@
 
 #define SECTION wg_settings
 static const struct wg_set_row top_rows[] = {
-    { "control", WG_SET_PATH, AT(control), .help = "Path of the control socket that status, "
+    { "control", WG_SET_PATH, AT(control), .wants = wg_set_wants_text, .help = "Path of the control socket that status, "
       "statedump and drain talk to; the option --control wins." },
-    { "state", WG_SET_PATH, AT(state), .help = "Directory of the gateway's own small state: the "
+    { "state", WG_SET_PATH, AT(state), .wants = wg_set_wants_text, .help = "Directory of the gateway's own small state: the "
       "key that signs file handles, the client id, and users unless s3.users says otherwise." },
     { "descriptors", WG_SET_INT, AT(descriptors), 0, 1 << 24, "0", .help = "File descriptors to "
       "ask the system for; 0: as many as the hard limit allows, at most 1048576." },
@@ -20,9 +20,9 @@ static const struct wg_set_row top_rows[] = {
 
 #define SECTION wg_set_log
 static const struct wg_set_row log_rows[] = {
-    { "level", WG_SET_STR, AT(level), .value = "info", .help = "Level for all parts and for single "
+    { "level", WG_SET_STR, AT(level), .value = "info", .wants = wg_set_wants_levels, .help = "Level for all parts and for single "
       "ones, as in \"info,transport=debug\"; levels are error, warning, notice, info, debug, trace." },
-    { "file", WG_SET_PATH, AT(file), .help = "File to append to, reopened on SIGHUP; without it "
+    { "file", WG_SET_PATH, AT(file), .wants = wg_set_wants_text, .help = "File to append to, reopened on SIGHUP; without it "
       "lines go to standard error." },
     { NULL }
 };
@@ -30,10 +30,10 @@ static const struct wg_set_row log_rows[] = {
 
 #define SECTION wg_set_tls
 static const struct wg_set_row tls_rows[] = {
-    { "certificate", WG_SET_PATH, AT(certificate), .help = "Own certificate (PEM, with the chain)." },
-    { "key", WG_SET_PATH, AT(key), .help = "Its private key (PEM)." },
-    { "ca", WG_SET_PATH, AT(ca), .help = "Certificates of the CAs that peers are checked against." },
-    { "crl", WG_SET_PATH, AT(crl), .help = "Revoked certificates (PEM)." },
+    { "certificate", WG_SET_PATH, AT(certificate), .wants = wg_set_wants_text, .help = "Own certificate (PEM, with the chain)." },
+    { "key", WG_SET_PATH, AT(key), .wants = wg_set_wants_text, .help = "Its private key (PEM)." },
+    { "ca", WG_SET_PATH, AT(ca), .wants = wg_set_wants_text, .help = "Certificates of the CAs that peers are checked against." },
+    { "crl", WG_SET_PATH, AT(crl), .wants = wg_set_wants_text, .help = "Revoked certificates (PEM)." },
     { NULL }
 };
 #undef SECTION
@@ -42,13 +42,13 @@ static const struct wg_set_row tls_rows[] = {
 static const struct wg_set_row brick_rows[] = {
     { "name", WG_SET_STR, AT(name), .must = true, .help = "Name of the brick in its volume." },
     { "volume", WG_SET_STR, AT(volume), .must = true, .help = "Name of the volume it belongs to." },
-    { "volume-id", WG_SET_STR, AT(volume_id), .help = "The volume's UUID; without it, one that follows "
+    { "volume-id", WG_SET_STR, AT(volume_id), .wants = wg_set_wants_uuid, .help = "The volume's UUID; without it, one that follows "
       "from the name." },
-    { "directory", WG_SET_PATH, AT(directory), .must = true, .help = "Directory that holds the "
+    { "directory", WG_SET_PATH, AT(directory), .must = true, .wants = wg_set_wants_text, .help = "Directory that holds the "
       "files." },
-    { "listen", WG_SET_STR, AT(listen), .value = "0.0.0.0:24010", .help = "Address and port, as "
+    { "listen", WG_SET_STR, AT(listen), .value = "0.0.0.0:24010", .wants = wg_set_wants_endpoint, .help = "Address and port, as "
       "host:port or [v6]:port." },
-    { "allow", WG_SET_STRS, AT(allow), .help = "Names in certificates of the gateways that may "
+    { "allow", WG_SET_STRS, AT(allow), .wants = wg_set_wants_text, .help = "Names in certificates of the gateways that may "
       "connect." },
     { "plain", WG_SET_BOOL, AT(plain), .value = "false", .help = "Without TLS: whoever reaches the "
       "port is trusted." },
@@ -66,7 +66,7 @@ static const struct wg_set_row brick_rows[] = {
 #define SECTION wg_set_remote
 static const struct wg_set_row remote_rows[] = {
     { "name", WG_SET_STR, AT(name), .must = true, .help = "Name that volumes use for it." },
-    { "address", WG_SET_STR, AT(address), .must = true, .help = "host:port or [v6]:port." },
+    { "address", WG_SET_STR, AT(address), .must = true, .wants = wg_set_wants_endpoint, .help = "host:port or [v6]:port." },
     { "peer-name", WG_SET_STR, AT(peer_name), .help = "Name its certificate must carry; without "
       "it, the brick's name." },
     { "lanes", WG_SET_INT, AT(lanes), 1, 16, "3", .help = "Connections, each with a thread; the first is kept for small calls." },
@@ -78,10 +78,10 @@ static const struct wg_set_row remote_rows[] = {
 #define SECTION wg_set_volume
 static const struct wg_set_row volume_rows[] = {
     { "name", WG_SET_STR, AT(name), .must = true, .help = "Name that exports and s3.volume use." },
-    { "id", WG_SET_STR, AT(id), .help = "Its UUID, the same on each of its gateways and bricks; "
+    { "id", WG_SET_STR, AT(id), .wants = wg_set_wants_uuid, .help = "Its UUID, the same on each of its gateways and bricks; "
       "without it, one that follows from the name." },
     { "brick", WG_SET_STR, AT(brick), .help = "The entry of bricks that stores it." },
-    { "directory", WG_SET_PATH, AT(directory), .help = "Instead of a brick: a local directory." },
+    { "directory", WG_SET_PATH, AT(directory), .wants = wg_set_wants_text, .help = "Instead of a brick: a local directory." },
     { "layers", WG_SET_LAYERS, AT(layers), .help = "Translators to add below the front doors, top "
       "first: layers = ( { type = \"CATEGORY/NAME\"; name = \"NAME\"; options = { OPTION = VALUE; }; } ); "
       "name and options may be left out." },
@@ -94,9 +94,9 @@ static const struct wg_set_row volume_rows[] = {
 static const struct wg_set_row export_rows[] = {
     { "path", WG_SET_STR, AT(path), .must = true, .help = "Path that clients mount, \"/vol\"." },
     { "volume", WG_SET_STR, AT(volume), .must = true, .help = "The volume behind it." },
-    { "directory", WG_SET_STR, AT(directory), .value = "/", .help = "Directory of the volume that is "
+    { "directory", WG_SET_STR, AT(directory), .value = "/", .wants = wg_set_wants_absolute, .help = "Directory of the volume that is "
       "mounted." },
-    { "clients", WG_SET_STRS, AT(clients), .value = "*", .help = "Who may mount it: addresses, "
+    { "clients", WG_SET_STRS, AT(clients), .value = "*", .wants = wg_set_wants_clients, .help = "Who may mount it: addresses, "
       "networks such as \"10.0.0.0/8\", or \"*\"." },
     { "read-only", WG_SET_BOOL, AT(read_only), .value = "false", .help = "No changes by clients." },
     { "squash", WG_SET_WORD, AT(squash), .value = "root", .choices = "none|root|all", .help = "Which "
@@ -115,7 +115,7 @@ static const struct wg_set_row export_rows[] = {
 #define SECTION wg_set_nfs
 static const struct wg_set_row nfs_rows[] = {
     { "enabled", WG_SET_BOOL, AT(enabled), .value = "true", .help = "Whether NFS is served." },
-    { "listen", WG_SET_STRS, AT(listen), .help = "Addresses to listen on; without it, all." },
+    { "listen", WG_SET_STRS, AT(listen), .wants = wg_set_wants_address, .help = "Addresses to listen on; without it, all." },
     { "port", WG_SET_INT, AT(port), 0, 65535, "2049", .help = "TCP port of NFS; 0: any." },
     { "mount-port", WG_SET_INT, AT(mount_port), 0, 65535, "20048", .help = "TCP port of MOUNT; 0: the "
       "port of NFS." },
@@ -136,17 +136,17 @@ static const struct wg_set_row s3_rows[] = {
     { "enabled", WG_SET_BOOL, AT(enabled), .value = "true", .help = "Whether S3 is served." },
     { "volume", WG_SET_STR, AT(volume), .help = "The volume whose top-level directories are "
       "buckets; without it, the first of volumes." },
-    { "users", WG_SET_PATH, AT(users), .help = "The file of users and keys; without it, users.db "
+    { "users", WG_SET_PATH, AT(users), .wants = wg_set_wants_text, .help = "The file of users and keys; without it, users.db "
       "in the state directory." },
-    { "listen", WG_SET_STR, AT(listen), .help = "Address to listen on; without it, all." },
+    { "listen", WG_SET_STR, AT(listen), .wants = wg_set_wants_host, .help = "Address to listen on; without it, all." },
     { "port", WG_SET_INT, AT(port), 0, 65535, "9000", .help = "Port of http; 0: none." },
     { "tls-port", WG_SET_INT, AT(tls_port), 0, 65535, "0", .help = "Port of https; 0: none." },
-    { "certificate", WG_SET_PATH, AT(certificate), .help = "Certificate of https (PEM, with the "
+    { "certificate", WG_SET_PATH, AT(certificate), .wants = wg_set_wants_text, .help = "Certificate of https (PEM, with the "
       "chain); without it, tls.certificate." },
-    { "key", WG_SET_PATH, AT(key), .help = "Its private key; without it, tls.key." },
-    { "region", WG_SET_STR, AT(region), .value = "us-east-1", .help = "The region that clients sign "
+    { "key", WG_SET_PATH, AT(key), .wants = wg_set_wants_text, .help = "Its private key; without it, tls.key." },
+    { "region", WG_SET_STR, AT(region), .value = "us-east-1", .wants = wg_set_wants_text, .help = "The region that clients sign "
       "for and that location answers." },
-    { "domains", WG_SET_STRS, AT(domains), .help = "Domains of virtual-host requests: with "
+    { "domains", WG_SET_STRS, AT(domains), .wants = wg_set_wants_text, .help = "Domains of virtual-host requests: with "
       "\"s3.example.com\", the host b.s3.example.com is bucket b." },
     { "connections", WG_SET_INT, AT(connections), 16, 1000000, "8192", .help = "Connections at "
       "once." },

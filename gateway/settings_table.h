@@ -26,7 +26,18 @@ struct wg_set_row {
     bool must;           /* an entry without it is an error */
     const char *help;    /* one sentence with the unit */
     const char *choices;
+    /* Of a text, or each of a list: NULL when it will do, else what it must be. */
+    const char *(*wants)(const char *text);
 };
+
+const char *wg_set_wants_endpoint(const char *text); /* host:port */
+const char *wg_set_wants_address(const char *text);  /* numeric, without port */
+const char *wg_set_wants_host(const char *text);     /* the same, or localhost, or in brackets */
+const char *wg_set_wants_clients(const char *text);  /* of an export */
+const char *wg_set_wants_levels(const char *text);   /* of the log */
+const char *wg_set_wants_uuid(const char *text);
+const char *wg_set_wants_absolute(const char *text); /* path */
+const char *wg_set_wants_text(const char *text);     /* any but the empty one */
 
 struct wg_set_section {
     const char *name;    /* "" for the file's own level */

@@ -62,6 +62,16 @@ int addr_parse(const char *text, struct addr *ret)
     return 0;
 }
 
+bool wg_addr_ok(const char *text)
+{
+    struct addr a;
+
+    if (addr_parse(text, &a))
+        return false;
+    addr_free(&a);
+    return true;
+}
+
 void addr_free(struct addr *a)
 {
     free(a->text);

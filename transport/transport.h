@@ -216,6 +216,8 @@ struct wg_listener_opts {
  * Unix socket is replaced, a live one is EADDRINUSE). 0 or errno. The accept thread is the listener's.
  */
 int wg_listen(const char *addr, const struct wg_listener_opts *opts, struct wg_listener **ret);
+/* Whether addr has the form of an address; whether it can be reached or bound is not asked. */
+bool wg_addr_ok(const char *addr);
 /* The bound TCP port; 0 for a Unix socket. */
 uint16_t wg_listener_port(const struct wg_listener *l);
 /* The bound address in the form wg_lane_connect takes. */

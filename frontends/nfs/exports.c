@@ -87,6 +87,14 @@ static bool parse_network(const char *text, struct in6_addr *net, unsigned *bits
     return n <= max;
 }
 
+bool wg_nfs_clients_ok(const char *text)
+{
+    struct in6_addr net;
+    unsigned bits;
+
+    return parse_network(text, &net, &bits);
+}
+
 static bool in_network(const struct nfs_rule *r, const struct in6_addr *a)
 {
     unsigned bytes = r->bits / 8, rest = r->bits % 8;

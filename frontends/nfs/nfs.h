@@ -99,6 +99,9 @@ int wg_nfs_reload(const struct wg_nfs_config *config);
 int wg_nfs_check(const struct wg_nfs_config *config, void (*err)(void *arg, const char *text),
                  void *arg);
 
+/* Whether text may be the clients of a rule. */
+bool wg_nfs_clients_ok(const char *text);
+
 /*
  * Stops listening, lets requests under way finish for at most drain_ms, then closes every
  * connection. After it no call of this front end is under way unless it returns ETIMEDOUT (then

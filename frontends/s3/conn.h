@@ -43,6 +43,7 @@ struct s3_conn {
     pthread_mutex_t lock;
     struct MHD_Connection *mhd;
     struct s3_sock *sock;
+    const char *target;     /* in the library's buffer: where the request line's begins */
     enum s3_phase phase;
     bool suspended;
     bool started;  /* the operation */

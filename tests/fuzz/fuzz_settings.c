@@ -7,13 +7,6 @@
 #include "settings.h"
 #include "volgen.h"
 
-/* libconfig loses the text of a string that stands where none may (once per file that is refused). */
-const char *__lsan_default_suppressions(void);
-const char *__lsan_default_suppressions(void)
-{
-    return "leak:libconfig.so";
-}
-
 static void ignore(void *arg, const char *text)
 {
     (void)arg;

@@ -343,6 +343,46 @@ START_TEST(framing_that_proxies_could_read_otherwise_is_refused)
 }
 END_TEST
 
+START_TEST(a_nul_in_a_line_is_refused)
+{
+    static const struct {
+        const char *line;
+        size_t len;
+        int status;
+    } cases[] = {
+#define LINE(text, status) { text, sizeof text - 1, status }
+        LINE("X-A: plain\r\nX-B: \r\nX-C: c  \r\n", 200),
+        LINE("X-A: line feeds\nX-B: b\n", 200),
+        LINE("X-A: a\0b\r\n", 400),
+        LINE("X-A: a\0b\r\nX-B: b\r\n", 400),
+        LINE("X-A: a\0\0b\r\nX-B: b\r\n", 400),
+        LINE("X-A: a\0\r\nX-B: b\r\n", 400),
+        LINE("X-A: \0\r\nX-B: b\r\n", 400),
+        LINE("X-A: folded\r\n line\r\nX-B: b\r\n", 400),
+#undef LINE
+    };
+    char head[1000];
+
+    ck_assert_int_eq(ask("PUT", "/bkt/nul", "Content-Length: 2\r\n", "hi"), 200);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        int fd = dial(), n;
+        n = snprintf(head, sizeof head, "GET %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n",
+                     sign("GET", "/bkt/nul"));
+        push(fd, head, (size_t)n);
+        push(fd, cases[i].line, cases[i].len);
+        push(fd, "\r\n", 2);
+        collect(fd);
+        ck_assert_msg(status() == cases[i].status, "case %zu: %.60s", i, answer);
+    }
+    int fd = dial();
+    int n = snprintf(head, sizeof head, "GET %s", sign("GET", "/bkt/nul"));
+    memcpy(head + n, "\0x HTTP/1.1\r\nHost: x\r\n\r\n", 25);
+    push(fd, head, (size_t)n + 25);
+    collect(fd);
+    ck_assert_int_eq(status(), 400);
+}
+END_TEST
+
 START_TEST(a_bad_signature_is_told_before_the_body_is_sent)
 {
     int fd = dial();
@@ -591,7 +631,7 @@ int main(void)
     static const TTest *normal[16], *impatient[2], *small[2], *frugal[3];
     const TTest *all[] = { an_object_is_put_got_and_deleted, a_long_object_comes_back_as_it_was,
                            framing_that_proxies_could_read_otherwise_is_refused,
-                           a_bad_signature_is_told_before_the_body_is_sent, a_wrong_digest_leaves_no_object,
+                           a_nul_in_a_line_is_refused, a_bad_signature_is_told_before_the_body_is_sent, a_wrong_digest_leaves_no_object,
                            a_client_gone_in_the_middle_leaves_nothing,
                            a_client_gone_while_reading_frees_everything,
                            pipelined_requests_are_answered_in_order,
