@@ -43,6 +43,7 @@ static struct wg_settings *from_options(const struct wg_args *a)
         setting(f, "ca", certs, "/ca.pem");
         fputs("};\n", f);
     }
+    wg_arg_module_path(a, f);
     fputs("log = {\n", f);
     setting(f, "level", "", wg_arg(a, "log"));
     fputs("};\nbrick = {\n", f);

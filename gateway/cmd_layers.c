@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* --layer [NAME=]TYPE[:OPTION=VALUE,...] of serve and brick, as the text of the setting layers. */
+/* --layer and --module-path of serve and brick, as text of the configuration. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -91,4 +91,18 @@ int wg_arg_layers(const struct wg_args *a, FILE *f)
     }
     fputs(" );\n", f);
     return err;
+}
+
+void wg_arg_module_path(const struct wg_args *a, FILE *f)
+{
+    const char *directory;
+    char *quoted;
+
+    fputs("module-path = ( ", f);
+    for (unsigned i = 0; (directory = wg_arg_nth(a, "module-path", i)); i++) {
+        quoted = wg_settings_quote(directory);
+        fprintf(f, "%s%s", i ? ", " : "", quoted ? quoted : "\"\"");
+        free(quoted);
+    }
+    fputs(" );\n", f);
 }

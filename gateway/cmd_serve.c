@@ -50,6 +50,7 @@ static int write_settings(FILE *f, const struct serve *v)
     setting(f, "state", v->directory, "/.windgate/serve");
     setting(f, "control", wg_arg(a, "control") ? wg_arg(a, "control") : v->directory,
             wg_arg(a, "control") ? "" : "/.windgate/serve/control.sock");
+    wg_arg_module_path(a, f);
     fputs("log = {\n", f);
     setting(f, "level", wg_arg(a, "log"), "");
     fputs("};\nvolumes = ( {\n    name = \"data\";\n", f);

@@ -63,9 +63,13 @@ int wg_arg_int(const struct wg_args *a, const char *name, int64_t min, int64_t m
 /* Translators above those that are always there, given as on a line of the configuration. */
 #define WG_LAYER_OPTION \
     { "layer", "LAYER", NULL, "Translator to add, as [NAME=]TYPE[:OPTION=VALUE,...], such as debug/trace or " \
-      "nlc=performance/nl-cache:ttl=5s; may be repeated, top first." }
+      "nlc=performance/nl-cache:ttl=5s; may be repeated, top first." }, \
+    { "module-path", "DIR", NULL, "Directory of translators that are no part of the program, CATEGORY/NAME.so in it; " \
+      "may be repeated." }
 /* Writes the values of --layer as the setting layers; nothing when there are none. 0, or an errno after a message. */
 int wg_arg_layers(const struct wg_args *a, FILE *f);
+/* The same of --module-path; at the file's own level. */
+void wg_arg_module_path(const struct wg_args *a, FILE *f);
 
 /* The help of one command, and the list of all. */
 void wg_command_help(const struct wg_command *c, FILE *out);

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The classes linked into the program, a line each (declaration and row). */
+#include <pthread.h>
+#include <stdatomic.h>
+
 #include "xlator.h"
 
 #define CLASSES(X) \
@@ -15,35 +18,40 @@ CLASSES(X)
 #define LINKED_MAX 64
 #define ADDED_MAX 64 /* classes of modules */
 
-static const struct wg_class *classes[LINKED_MAX + ADDED_MAX + 1] = {
+/* Only ever appended to, under the lock; read without it, also while a module is added. */
+static const struct wg_class *_Atomic classes[LINKED_MAX + ADDED_MAX + 1] = {
 #define X(name) &name,
     CLASSES(X)
 #undef X
 };
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 const struct wg_class *const *wg_classes(void)
 {
-    return classes;
+    return (const struct wg_class *const *)classes;
 }
 
 int wg_class_add(const struct wg_class *class)
 {
-    int i;
+    int i, err = 0;
 
-    if (wg_class_find(class->type))
-        return EEXIST;
+    pthread_mutex_lock(&lock);
     for (i = 0; classes[i]; i++)
         ;
-    if (i == LINKED_MAX + ADDED_MAX)
-        return ENOMEM;
-    classes[i] = class;
-    return 0;
+    if (wg_class_find(class->type))
+        err = EEXIST;
+    else if (i == LINKED_MAX + ADDED_MAX)
+        err = ENOMEM;
+    else
+        classes[i] = class;
+    pthread_mutex_unlock(&lock);
+    return err;
 }
 
 const struct wg_class *wg_class_find(const char *type)
 {
-    for (const struct wg_class *const *c = classes; *c; c++)
-        if (!strcmp((*c)->type, type))
-            return *c;
+    for (int i = 0; classes[i]; i++)
+        if (!strcmp(classes[i]->type, type))
+            return classes[i];
     return NULL;
 }

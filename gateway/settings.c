@@ -12,6 +12,7 @@
 
 #include "arena.h"
 #include "log.h"
+#include "module.h"
 #include "options.h"
 #include "settings_read.h"
 #include "settings_table.h"
@@ -184,7 +185,7 @@ static void put_strs(struct wg_set_reader *r, config_setting_t *c, const struct 
             line = (int)config_setting_source_line(config_setting_get_elem(c, (unsigned)i));
         if (!wanted_text(r, line, row, text))
             continue;
-        ret->s[ret->n++] = wg_set_keep(r, text);
+        ret->s[ret->n++] = row->type == WG_SET_PATHS ? keep_path(r, text) : wg_set_keep(r, text);
     }
 }
 
@@ -195,7 +196,8 @@ static void put(struct wg_set_reader *r, config_setting_t *c, const struct wg_se
     char name[64];
     static const char *const wanted[] = {
         [WG_SET_STR] = "a string", [WG_SET_WORD] = "a string", [WG_SET_PATH] = "a string",
-        [WG_SET_STRS] = "a list of strings", [WG_SET_INT] = "a whole number",
+        [WG_SET_STRS] = "a list of strings", [WG_SET_PATHS] = "a list of strings",
+        [WG_SET_INT] = "a whole number",
         [WG_SET_MS] = "a time such as \"10s\"", [WG_SET_BOOL] = "true or false",
     };
 
@@ -207,6 +209,7 @@ static void put(struct wg_set_reader *r, config_setting_t *c, const struct wg_se
         wg_set_put_layers(r, c, at);
         return;
     case WG_SET_STRS:
+    case WG_SET_PATHS:
         if (type == CONFIG_TYPE_STRING || type == CONFIG_TYPE_ARRAY || type == CONFIG_TYPE_LIST) {
             put_strs(r, c, row, at);
             return;
@@ -428,6 +431,22 @@ static int line_of(const char *text, const char *at)
     return line;
 }
 
+/* Before the rest is read: what names translators needs them. */
+static void read_module_path(struct wg_set_reader *r, config_setting_t *root)
+{
+    const struct wg_set_row *row = wg_set_sections[0].rows;
+    config_setting_t *c = config_setting_get_member(root, "module-path");
+
+    while (strcmp(row->name, "module-path") != 0)
+        row++;
+    if (!c || r->errors)
+        return;
+    put(r, c, row, (char *)r->s + row->at);
+    for (unsigned i = 0; i < r->s->module_path.n && !r->errors; i++)
+        if (wg_module_path_add(r->s->module_path.s[i]))
+            wg_set_complain(r, (int)config_setting_source_line(c), "module-path has too many directories");
+}
+
 static struct wg_settings *settings_new(const char *file)
 {
     struct wg_settings *s = calloc(1, sizeof *s);
@@ -486,6 +505,7 @@ struct wg_settings *wg_settings_parse(const char *file, const char *text, size_t
         for (const struct wg_set_section *s = wg_set_sections; s->name; s++)
             if (!s->list)
                 defaults(&r, s, (char *)r.s + s->at);
+        read_module_path(&r, config_root_setting(&config));
         read_section(&r, config_root_setting(&config), &wg_set_sections[0], (char *)r.s);
     }
     config_destroy(&config);

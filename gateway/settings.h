@@ -115,6 +115,7 @@ struct wg_settings {
     const char *file;    /* name of the file, for messages */
     const char *control, *state;
     int64_t descriptors, drain_ms;
+    struct wg_set_strs module_path;
     struct wg_set_log log;
     struct wg_set_tls tls;
     struct wg_set_brick brick;

@@ -6,7 +6,7 @@
 
 static const char *const type_names[] = {
     [WG_SET_STR] = "string", [WG_SET_WORD] = "word", [WG_SET_PATH] = "path",
-    [WG_SET_STRS] = "list of strings", [WG_SET_INT] = "number", [WG_SET_MS] = "time",
+    [WG_SET_STRS] = "list of strings", [WG_SET_PATHS] = "list of strings", [WG_SET_INT] = "number", [WG_SET_MS] = "time",
     [WG_SET_BOOL] = "true or false", [WG_SET_TUNE] = "group",
     [WG_SET_LAYERS] = "list of groups",
 };

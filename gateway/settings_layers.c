@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "module.h"
 #include "options.h"
 #include "settings_read.h"
 
@@ -18,13 +19,19 @@ static const char *last_word(const char *type)
     return slash ? slash + 1 : type;
 }
 
-/* The class of a type in full, "storage/posix", or of its last word alone. */
-static const struct wg_class *class_of(const char *name, struct wg_nearest *n)
+/*
+ * The class of a type in full, "storage/posix", or of its last word alone (modules in full only). why is
+ * what is wrong with its module, or "".
+ */
+static const struct wg_class *class_of(const char *name, struct wg_nearest *n, char *why, size_t size)
 {
     bool full = strchr(name, '/');
 
     n->word = name;
+    why[0] = '\0';
     if (full && wg_class_find(name))
+        return wg_class_find(name);
+    if (full && wg_module_load(name, why, size))
         return wg_class_find(name);
     for (const struct wg_class *const *c = wg_classes(); *c; c++) {
         const char *called = full ? (*c)->type : last_word((*c)->type);
@@ -61,7 +68,12 @@ static void put_option(struct wg_set_reader *r, const struct wg_class *class, co
     char expects[160];
     int64_t number;
 
-    if (!o) {
+    if (!o && class->instance && value) {
+        /* Only the instance's own class may know it, which is made when the graph is. */
+        name = wg_set_keep(r, name);
+        if (name)
+            ret->t[ret->n++] = (struct wg_set_tune){ class->type, name, value, line_of(c) };
+    } else if (!o) {
         for (o = class->options; o && o->name; o++)
             wg_nearest(&n, o->name);
         wg_set_complain(r, line_of(c), "%s has no option '%s'%s", class->type, name, wg_nearest_hint(&n));
@@ -97,7 +109,8 @@ void wg_set_put_tune(struct wg_set_reader *r, config_setting_t *c, struct wg_set
     for (int i = 0; i < n; i++) {
         config_setting_t *group = config_setting_get_elem(c, (unsigned)i);
         struct wg_nearest near = { 0 };
-        const struct wg_class *class = class_of(config_setting_name(group), &near);
+        char why[400];
+        const struct wg_class *class = class_of(config_setting_name(group), &near, why, sizeof why);
 
         if (!class || !config_setting_is_group(group)) {
             wg_set_complain(r, line_of(group), class ? "tune: %s must be { ... }%s"
@@ -153,13 +166,16 @@ static const struct wg_class *layer_class(struct wg_set_reader *r, config_settin
     struct wg_nearest near = { 0 };
     const char *type = NULL;
     const struct wg_class *class;
+    char why[400];
 
     if (!config_setting_lookup_string(c, "type", &type)) {
         wg_set_complain(r, line_of(c), "a layer needs type = \"CATEGORY/NAME\"");
         return NULL;
     }
-    class = class_of(type, &near);
-    if (!class)
+    class = class_of(type, &near, why, sizeof why);
+    if (!class && why[0])
+        wg_set_complain(r, line_of(c), "%s", why);
+    else if (!class)
         wg_set_complain(r, line_of(c), "no translator '%s'%s", type, wg_nearest_hint(&near));
     else if (class->min_children > 1 || class->max_children == 0)
         wg_set_complain(r, line_of(c), "%s can't be a layer: it does not stand on one other", class->type);

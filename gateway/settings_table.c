@@ -14,6 +14,9 @@ static const struct wg_set_row top_rows[] = {
       "ask the system for; 0: as many as the hard limit allows, at most 1048576." },
     { "drain", WG_SET_MS, AT(drain_ms), 0, 3600000, "10s", .help = "How long a stop waits for "
       "requests under way." },
+    { "module-path", WG_SET_PATHS, AT(module_path), .help = "Directories of translators that are not "
+      "part of the program, CATEGORY/NAME.so in each; they are searched before the environment's "
+      "WG_MODULE_PATH and " WG_LIBDIR "/xlators." },
     { NULL }
 };
 #undef SECTION

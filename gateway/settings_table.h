@@ -10,6 +10,7 @@ enum wg_set_type {
     WG_SET_WORD, /* the same, one of the words in choices, separated by '|' */
     WG_SET_PATH, /* the same; made absolute */
     WG_SET_STRS, /* struct wg_set_strs: a string, or [ "a", "b" ] */
+    WG_SET_PATHS, /* the same; made absolute */
     WG_SET_INT,  /* int64_t */
     WG_SET_MS,   /* int64_t, milliseconds; text with ms, s, m, h, d */
     WG_SET_BOOL, /* bool */

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "graph.h"
+#include "module.h"
 #include "options.h"
 
 #define WORD_MAX 4096
@@ -158,12 +159,18 @@ static void open_block(struct parser *p, const char *name)
 
 static void set_type(struct parser *p, const char *type)
 {
+    char why[400];
+
     if (p->current->class)
         return fail(p, p->line, "volume '%s' has 'type' twice", p->current->name);
     p->current->class = wg_class_find(type);
+    if (!p->current->class)
+        p->current->class = wg_module_load(type, why, sizeof why);
     if (!p->current->class) {
         struct wg_nearest n = { type };
 
+        if (why[0])
+            return fail(p, p->line, "%s", why);
         for (const struct wg_class *const *c = wg_classes(); *c; c++)
             wg_nearest(&n, (*c)->type);
         fail(p, p->line, "unknown type '%s'; the nearest is '%s'", type, n.best ? n.best : "none");
