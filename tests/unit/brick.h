@@ -22,6 +22,7 @@ struct brick {
     struct wg_call *call; /* the last fop's: results live until the next */
     struct wg_cred cred;
     bool replay, nowait;
+    const char *peer; /* whose certificate the fop came with */
 };
 
 static char brick_error[512];
@@ -118,6 +119,7 @@ static inline int brick_run(struct brick *b, unsigned op, const void *in)
     b->call->cred = b->cred;
     b->call->replay = b->replay;
     b->call->nowait = b->nowait;
+    b->call->peer = b->peer;
     wg_start(b->call, b->graph->top, op, in, brick_finish);
     return b->call->root->err;
 }

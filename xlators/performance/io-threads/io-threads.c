@@ -6,7 +6,7 @@
  * set, and are queued when the store answers EWOULDBLOCK (before any effect: a read that is not in
  * the page cache, a fop that syncs).
  *
- * Which is which: commit, put, copy_range, checksum and stable writes are always queued; any fop
+ * Which is which: commit, put, copy_range, checksum, references and stable writes are always queued; any fop
  * is whose running average (by fop and size) has passed inline-limit; unstable writes are when
  * many bytes were written lately.
  */
@@ -103,6 +103,9 @@ static bool may_block(struct iot *t, const struct wg_frame *f)
     case WG_OP_put:
     case WG_OP_copy_range:
     case WG_OP_checksum:
+    case WG_OP_ref_create:
+    case WG_OP_ref_read:
+    case WG_OP_ref_drop:
         return true;
     case WG_OP_write: {
         const struct wg_write_in *in = f->in;
@@ -129,6 +132,7 @@ static enum priority priority_of(unsigned op)
     case WG_OP_commit:
     case WG_OP_get:
     case WG_OP_put:
+    case WG_OP_ref_read:
         return PRIO_DATA;
     }
     return PRIO_NAMES;

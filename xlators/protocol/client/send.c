@@ -68,6 +68,8 @@ static uint32_t cost_of(const struct wg_frame *f)
         return BASE_COST + ((const struct wg_get_in *)f->in)->size;
     case WG_OP_put:
         return BASE_COST + ((const struct wg_put_in *)f->in)->data.len;
+    case WG_OP_ref_read:
+        return BASE_COST + ((const struct wg_ref_read_in *)f->in)->size;
     case WG_OP_readdir:
         return BASE_COST + ((const struct wg_readdir_in *)f->in)->size;
     case WG_OP_list:

@@ -66,6 +66,8 @@ static int check_sizes(unsigned op, const void *in)
     switch (op) {
     case WG_OP_read:
         return ((const struct wg_read_in *)in)->size > WG_IO_MAX ? EINVAL : 0;
+    case WG_OP_ref_read:
+        return ((const struct wg_ref_read_in *)in)->size > WG_IO_MAX ? EINVAL : 0;
     case WG_OP_get:
         return ((const struct wg_get_in *)in)->size > WG_IO_MAX ? EINVAL : 0;
     case WG_OP_readdir:

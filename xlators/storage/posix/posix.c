@@ -29,6 +29,10 @@ static const struct wg_option options[] = {
     { "replaced-max", WG_OPT_SIZE, 0, 1LL << 50, "16G",
       "bytes of replaced objects kept; beyond, the oldest go first", true },
     { "reindex", WG_OPT_BOOL, 0, 0, "no", "read the whole brick into its index again", false },
+    { "references", WG_OPT_INT, 1, 1 << 20, "1024",
+      "references that other bricks copy by, at a time; a quarter of them for one client's user", true },
+    { "reference-lifetime", WG_OPT_TIME, 100, 24LL * 3600 * 1000, "60s",
+      "a reference that nobody reads for this long is forgotten", true },
     { "sync-names", WG_OPT_BOOL, 0, 0, "no",
       "put each directory change of NFS on disk before the answer", true },
     { NULL },
@@ -54,6 +58,8 @@ static int set_bounds(struct wg_xlator *xl)
         px->reserve = px->total_bytes / 50;
     px->replaced_keep_ms = wg_opt_int(xl, "replaced-keep");
     px->replaced_max = (uint64_t)wg_opt_int(xl, "replaced-max");
+    atomic_store(&px->references_max, (unsigned)wg_opt_int(xl, "references"));
+    atomic_store(&px->reference_life_ms, wg_opt_int(xl, "reference-lifetime"));
     px->sync_names = wg_opt_bool(xl, "sync-names");
     return 0;
 }
@@ -65,6 +71,7 @@ static void posix_fini(struct wg_xlator *xl)
     if (!px)
         return;
     (void)wg_px_as_brick(px);
+    wg_px_references_stop(px);
     wg_px_streams_stop(px);
     wg_px_stage_stop(px);
     wg_px_retain_stop(px);
@@ -128,6 +135,8 @@ static int posix_init(struct wg_xlator *xl)
         err = wg_px_stage_start(px);
     if (err == 0)
         err = wg_px_retain_start(px);
+    if (err == 0)
+        err = wg_px_references_start(px);
     if (err)
         posix_fini(xl);
     return err;
@@ -162,6 +171,7 @@ static void posix_dump(struct wg_xlator *xl, struct wg_dump *d)
     wg_dump_u64(d, "reserve_bytes", px->reserve);
     dump_table(px, d);
     wg_px_retain_dump(px, d);
+    wg_px_references_dump(px, d);
     wg_px_index_dump(px, d);
 }
 
@@ -197,6 +207,10 @@ const struct wg_class wg_storage_posix = {
         [WG_OP_removexattr] = wg_posix_removexattr,
         [WG_OP_copy_range] = wg_posix_copy_range,
         [WG_OP_checksum] = wg_posix_checksum,
+        [WG_OP_ref_create] = wg_posix_ref_create,
+        [WG_OP_ref_read] = wg_posix_ref_read,
+        [WG_OP_ref_drop] = wg_posix_ref_drop,
+        [WG_OP_ref_peer] = wg_posix_ref_peer,
         [WG_OP_get] = wg_posix_get,
         [WG_OP_stage] = wg_posix_stage,
         [WG_OP_unstage] = wg_posix_unstage,

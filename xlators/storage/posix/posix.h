@@ -148,6 +148,7 @@ struct px_inode {
     atomic_bool dirty;    /* the record is known to be dirty: nothing to do before a change */
     atomic_bool observed; /* a synthetic ETag went out (R6) */
     atomic_uint writers;
+    atomic_uint changes;  /* of its content, counted before each begins; references compare it */
     atomic_uint unstable; /* slots with unsynced writes */
     atomic_uint begun, ended; /* changes of it or of its names: struct px_alone */
     pthread_rwlock_t content; /* R1, row 2 */
@@ -437,6 +438,9 @@ struct posix {
     struct px_index *index;
     struct px_stage *stage;
     struct px_retained *retained;
+    struct px_references *references;
+    _Atomic int64_t reference_life_ms;
+    atomic_uint references_max;
     struct px_streams *streams;
     struct px_shard shard[PX_SHARDS];
     struct px_idents *idents;
@@ -457,6 +461,9 @@ void wg_px_format_close(struct posix *px);
 int wg_px_retain_start(struct posix *px);
 void wg_px_retain_stop(struct posix *px);
 void wg_px_retain_dump(struct posix *px, struct wg_dump *d);
+int wg_px_references_start(struct posix *px);
+void wg_px_references_stop(struct posix *px);
+void wg_px_references_dump(struct posix *px, struct wg_dump *d);
 int wg_px_streams_start(struct posix *px);
 void wg_px_streams_stop(struct posix *px);
 /* Syncs idle inodes with unstable writes until the bound holds again. */
@@ -472,7 +479,8 @@ wg_handler wg_posix_lookup, wg_posix_getattr, wg_posix_setattr, wg_posix_access,
     wg_posix_read, wg_posix_write, wg_posix_commit, wg_posix_create, wg_posix_mkdir,
     wg_posix_symlink, wg_posix_mknod, wg_posix_link, wg_posix_unlink, wg_posix_rmdir,
     wg_posix_rename, wg_posix_readdir, wg_posix_statfs, wg_posix_getxattr, wg_posix_setxattr,
-    wg_posix_removexattr, wg_posix_copy_range, wg_posix_checksum;
+    wg_posix_removexattr, wg_posix_copy_range, wg_posix_checksum,
+    wg_posix_ref_create, wg_posix_ref_read, wg_posix_ref_drop, wg_posix_ref_peer;
 /* The S3 forms (s3_*.c). */
 wg_handler wg_posix_get, wg_posix_stage, wg_posix_unstage, wg_posix_put, wg_posix_del,
     wg_posix_list, wg_posix_setmeta;

@@ -384,6 +384,7 @@ int wg_px_change(struct posix *px, struct px_inode *ino)
     int err = 0;
 
     atomic_fetch_add(&ino->writers, 1);
+    atomic_fetch_add(&ino->changes, 1);
     if (!atomic_load(&ino->dirty) || atomic_load(&ino->observed))
         err = dirty_now(px, ino);
     if (err)
