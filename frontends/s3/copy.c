@@ -247,7 +247,7 @@ static int publish(struct wg_co *co, struct s3_req *r, const struct copy *c, str
     in->attrs = (struct wg_sattr){ .valid = WG_SET_MODE, .mode = 0644 };
     if (same)
         in->etag = c->etag; /* else the brick gives a synthetic one */
-    err = wg_co_put(co, r->top, in, &out);
+    err = s3_put_following(co, r, in, &out);
     if (err)
         return err;
     *ret_attr = out->attr;

@@ -4,6 +4,7 @@
 
 #include "date.h"
 #include "handlers.h"
+#include "object.h"
 #include "range.h"
 
 #define AT_ONCE 16
@@ -72,7 +73,7 @@ static int delete_one(struct wg_co *co, void *arg)
     else
         o->err = conditions(o->item, &in);
     if (!o->err)
-        o->err = wg_co_del(co, o->all->r->top, &in, &out);
+        o->err = s3_del_following(co, o->all->r, &in, &out);
     if (o->err == ENOENT && !in.cond)
         o->err = 0; /* what is not there is deleted */
     return o->err == ECANCELED ? ECANCELED : 0;

@@ -250,12 +250,13 @@ static int check_condition(struct wg_co *co, struct complete *c)
 {
     struct wg_get_in in = { .bucket = c->u.bucket, .key = c->r->uri.key };
     const struct wg_get_out *out;
+    struct wg_str key;
     int err;
 
     if (!c->in.cond)
         return 0;
-    err = wg_co_get(co, c->r->top, &in, &out);
-    if (err == ENOENT || err == EISDIR || err == ENOTDIR)
+    err = s3_get_following(co, c->r, &in, &out, &key);
+    if (err == ENOENT || err == ENOTDIR)
         return c->in.cond & WG_IF_NONE_MATCH_ANY ? 0 : S3E(NoSuchKey);
     if (err)
         return err;
@@ -283,14 +284,14 @@ static int make_object(struct wg_co *co, struct complete *c)
     c->in.gfid = c->in.from.gfid;
     c->in.attrs = (struct wg_sattr){ .valid = WG_SET_MODE, .mode = 0644 };
     c->in.etag = c->etag;
-    return wg_co_put(co, c->r->top, &c->in, &out);
+    return s3_put_following(co, c->r, &c->in, &out);
 }
 
 static int stage_and_make(struct wg_co *co, struct complete *c)
 {
     struct wg_stage_in in = { .bucket = c->u.bucket, .key = c->r->uri.key, .gfid = wg_gfid_new(), .size = c->total };
     const struct wg_stage_out *out;
-    int err = wg_co_stage(co, c->r->top, &in, &out);
+    int err = s3_stage_following(co, c->r, &in, &out);
 
     if (err)
         return err;
@@ -334,10 +335,10 @@ static int completed_before(struct wg_co *co, struct complete *c)
     struct wg_get_in in = { .bucket = c->u.bucket, .key = c->r->uri.key };
     const struct wg_get_out *out;
     struct wg_s3_meta_sum sum;
-    struct wg_str id;
+    struct wg_str id, key;
     char text[WG_S3_SUM_SHOWN];
 
-    if (wg_co_get(co, c->r->top, &in, &out) != 0 || !wg_s3_meta_get(out->meta, S3_META_UPLOAD, &id) ||
+    if (s3_get_following(co, c->r, &in, &out, &key) != 0 || !wg_s3_meta_get(out->meta, S3_META_UPLOAD, &id) ||
         !wg_str_eq(id, wg_str_of(c->u.id)))
         return S3E(NoSuchUpload);
     c->etag = out->etag;

@@ -109,118 +109,6 @@ void s3_echo_sum(struct s3_req *r, const struct s3_digests *d)
     wg_s3_set_str(r, "x-amz-checksum-type", WG_STR("FULL_OBJECT"));
 }
 
-/* ---- Symbolic links ---- */
-
-bool s3_is_link(int err, const struct wg_get_out *out, struct wg_str key)
-{
-    if (!err)
-        return out->attr.type == WG_LNK;
-    return (err == ENOTDIR || err == ELOOP) && memchr(key.s, '/', key.len);
-}
-
-/* path[0..*len) and one more component; ".." goes up, but not above the bucket. */
-static int push_component(char *path, uint32_t *len, struct wg_str c)
-{
-    if (c.len == 0 || wg_str_eq(c, WG_STR(".")))
-        return 0;
-    if (wg_str_eq(c, WG_STR(".."))) {
-        if (*len == 0)
-            return ENOENT;
-        while (*len > 0 && path[*len - 1] != '/')
-            --*len;
-        if (*len > 0)
-            --*len;
-        return 0;
-    }
-    /* A name that begins with an escape says a key that is not its text; nobody links to those. */
-    if ((c.len >= 2 && memcmp(c.s, ".@", 2) == 0) || *len + 1 + c.len > WG_KEY_MAX)
-        return ENOENT;
-    if (*len)
-        path[(*len)++] = '/';
-    memcpy(path + *len, c.s, c.len);
-    *len += c.len;
-    return 0;
-}
-
-static int push_path(char *path, uint32_t *len, struct wg_str text)
-{
-    while (text.len) {
-        const char *slash = memchr(text.s, '/', text.len);
-        uint32_t n = slash ? (uint32_t)(slash - text.s) : text.len;
-        int err = push_component(path, len, (struct wg_str){ text.s, n });
-
-        if (err)
-            return err;
-        n += slash != NULL;
-        text.s += n;
-        text.len -= n;
-    }
-    return 0;
-}
-
-/* key with the link at key[0..end) replaced by its target. ENOENT when that is outside. */
-static int splice(struct s3_req *r, struct wg_str *key, uint32_t end, struct wg_str target)
-{
-    char *path = wg_alloc(&r->call->arena, WG_KEY_MAX + 1);
-    uint32_t dir = end, len = 0;
-
-    if (!path)
-        return ENOMEM;
-    if (target.len == 0 || target.s[0] == '/')
-        return ENOENT;
-    while (dir > 0 && key->s[dir - 1] != '/')
-        dir--;
-    int err = push_path(path, &len, (struct wg_str){ key->s, dir });
-    if (!err)
-        err = push_path(path, &len, target);
-    if (!err)
-        err = push_path(path, &len, (struct wg_str){ key->s + end, key->len - end });
-    if (err)
-        return err;
-    *key = (struct wg_str){ path, len };
-    return len ? 0 : ENOENT;
-}
-
-/* Finds the first component of key that is a link, and replaces it. ENOENT: there is none. */
-static int follow_one(struct wg_co *co, struct s3_req *r, const struct wg_get_in *in, struct wg_str *key)
-{
-    for (uint32_t end = 1; end <= key->len; end++) {
-        const struct wg_get_out *out;
-
-        if (end < key->len && key->s[end] != '/')
-            continue;
-        struct wg_get_in part = { .bucket = in->bucket, .space = in->space, .key = { key->s, end } };
-        int err = wg_co_get(co, r->top, &part, &out);
-        if (err && err != EISDIR && err != ENOENT)
-            return err == ENOTDIR || err == ELOOP ? ENOENT : err;
-        if (!err && out->attr.type == WG_LNK)
-            return splice(r, key, end, out->link_target);
-    }
-    return ENOENT;
-}
-
-int s3_get_following(struct wg_co *co, struct s3_req *r, const struct wg_get_in *in,
-                     const struct wg_get_out **ret, struct wg_str *ret_key)
-{
-    struct wg_get_in at = *in;
-    int err = 0;
-
-    for (int links = 0; links <= S3_LINKS_MAX; links++) {
-        err = wg_co_get(co, r->top, &at, ret);
-        if (!s3_is_link(err, *ret, at.key)) {
-            if (!err && (*ret)->attr.type != WG_REG && (*ret)->attr.type != WG_DIR)
-                return ENOENT;
-            *ret_key = at.key;
-            wg_co_keep(co);
-            return err == EISDIR ? ENOENT : err;
-        }
-        err = follow_one(co, r, in, &at.key);
-        if (err)
-            return err;
-    }
-    return ENOENT;
-}
-
 /* ---- DeleteObject ---- */
 
 static int parse_u64(struct wg_str s, uint64_t *ret)
@@ -271,7 +159,7 @@ int wg_s3_delete_object(struct wg_co *co, struct s3_req *r)
         err = wg_s3_open_bucket(co, r, r->uri.bucket, &in.bucket);
         if (err)
             break;
-        err = wg_co_del(co, r->top, &in, &out);
+        err = s3_del_following(co, r, &in, &out);
         if (err != ESTALE)
             break;
         wg_s3_forget_bucket(r, r->uri.bucket);

@@ -28,6 +28,18 @@ int s3_get_following(struct wg_co *co, struct s3_req *r, const struct wg_get_in 
                      const struct wg_get_out **ret, struct wg_str *ret_key);
 /* Whether an answer of get means that a link is in the way. */
 bool s3_is_link(int err, const struct wg_get_out *out, struct wg_str key);
+/*
+ * key with the link at key[0..end) replaced by its target. ENOENT when that is absolute, leads above
+ * the bucket, or is too long.
+ */
+int s3_splice_link(struct wg_arena *arena, struct wg_str *key, uint32_t end, struct wg_str target);
+/*
+ * co. put, stage and del of a key whose directories may be symbolic links: in->key becomes the key that
+ * they lead to. EACCES (put, stage) or ENOENT (del) for links that lead out of the bucket or in circles.
+ */
+int s3_put_following(struct wg_co *co, struct s3_req *r, struct wg_put_in *in, const struct wg_put_out **ret);
+int s3_stage_following(struct wg_co *co, struct s3_req *r, struct wg_stage_in *in, const struct wg_stage_out **ret);
+int s3_del_following(struct wg_co *co, struct s3_req *r, struct wg_del_in *in, const struct wg_del_out **ret);
 
 /* co. A new staged inode for the request's key, and its bucket's directory. */
 int s3_stage(struct wg_co *co, struct s3_req *r, uint64_t size, struct wg_ref *ret_bucket, struct wg_ref *ret);

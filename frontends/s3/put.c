@@ -113,7 +113,7 @@ static int publish(struct wg_co *co, struct s3_req *r, struct wg_put_in *in, con
     in->attrs = (struct wg_sattr){ .valid = WG_SET_MODE, .mode = 0644 };
     in->etag = (struct wg_etag){ .valid = true };
     memcpy(in->etag.md5, d->md5, sizeof d->md5);
-    err = wg_co_put(co, r->top, in, &out);
+    err = s3_put_following(co, r, in, &out);
     if (err)
         return err;
     wg_s3_set_etag(r, &out->etag);
@@ -152,7 +152,7 @@ int s3_stage(struct wg_co *co, struct s3_req *r, uint64_t size, struct wg_ref *r
             return err;
         struct wg_stage_in in = { .bucket = *ret_bucket, .space = WG_SPACE_OBJECTS, .key = r->uri.key,
                                   .gfid = wg_gfid_new(), .size = size };
-        err = wg_co_stage(co, r->top, &in, &out);
+        err = s3_stage_following(co, r, &in, &out);
         if (!err)
             *ret = out->ref;
         if (err != ESTALE)

@@ -461,6 +461,59 @@ class Doors(Case):
             self.fails(('NoSuchKey', 'AccessDenied'), self.get, k)
         self.assertNotIn('bad', self.keys())
 
+    def test_writes_go_through_links_of_directories(self):
+        """dir is a directory; to it lead link, chain (by link), up (from below) and twice//."""
+        self.put('dir/sub/real', b'content')
+        self.m.symlink(self.d, b'link', b'dir')
+        self.m.symlink(self.d, b'chain', b'./link/')
+        self.m.symlink(self.m.lookup(self.d, b'dir')[0], b'up', b'../dir/sub/..')
+        self.put('link/a', b'one')
+        self.put('chain/big', b'b' * (3 * MIB))
+        self.put('dir/up/sub/c', b'two')
+        self.put('link/new/d', b'three')
+        self.put('link//e', b'four')
+        self.put('link/../f', b'five')
+        for k, data in (('dir/a', b'one'), ('dir/big', b'b' * (3 * MIB)), ('dir/sub/c', b'two'), ('dir/new/d', b'three'),
+                        ('dir//e', b'four'), ('link//e', b'four'), ('dir/../f', b'five'), ('link/../f', b'five')):
+            self.assertEqual(self.body(k), data, k)
+        self.fails('404', self.head, 'f')
+        self.s3.copy_object(Bucket=self.b, Key='chain/copy', CopySource={'Bucket': self.b, 'Key': 'link/a'})
+        self.assertEqual(self.body('dir/copy'), b'one')
+        up = self.s3.create_multipart_upload(Bucket=self.b, Key='link/multi')['UploadId']
+        e = self.s3.upload_part(Bucket=self.b, Key='link/multi', UploadId=up, PartNumber=1, Body=b'part')['ETag']
+        parts = {'Parts': [{'PartNumber': 1, 'ETag': e}]}
+        for _ in range(2):                   # a repeated Complete finds what it made
+            self.s3.complete_multipart_upload(Bucket=self.b, Key='link/multi', UploadId=up, MultipartUpload=parts)
+        self.assertEqual(self.body('dir/multi'), b'part')
+        self.fails('PreconditionFailed', self.put, 'link/a', b'x', IfNoneMatch='*')
+        self.s3.delete_object(Bucket=self.b, Key='link/a')
+        self.s3.delete_objects(Bucket=self.b, Delete={'Objects': [{'Key': 'chain/copy'}, {'Key': 'dir/up/sub/c'}]})
+        self.assertEqual(self.keys(), sorted(['dir/../f', 'dir//e', 'dir/big', 'dir/multi', 'dir/new/d', 'dir/sub/real']))
+
+    def test_writes_never_leave_the_bucket(self):
+        other = self.b + '-other'
+        self.s3.create_bucket(Bucket=other)
+        self.s3.put_object(Bucket=other, Key='k', Body=b'kept')
+        o = other.encode()
+        self.put('dir/x', b'')
+        links = ((b'up', b'../' + o), (b'abs', b'/' + o), (b'far', b'dir/../../' + o), (b'loop', b'loop/x'),
+                 (b'ping', b'pong'), (b'pong', b'ping'), (b'top', b'..'), (b'esc', b'.@='))
+        for name, target in links:
+            self.m.symlink(self.d, name, target)
+        for name, _ in links:
+            key = name.decode() + '/k'
+            self.fails('AccessDenied', self.put, key, b'x')
+            self.fails('AccessDenied', self.put, key, b'x' * (2 * MIB))
+            self.fails('AccessDenied', self.s3.copy_object, Bucket=self.b, Key=key, CopySource={'Bucket': self.b, 'Key': 'dir/x'})
+            self.s3.delete_object(Bucket=self.b, Key=key)       # nothing there
+            self.fails(('404', 'NoSuchKey'), self.head, key)
+        self.assertEqual(self.s3.get_object(Bucket=other, Key='k')['Body'].read(), b'kept')
+        # the link itself, under its own name, is replaced and removed
+        self.put('up', b'plain')
+        self.s3.delete_object(Bucket=self.b, Key='abs')
+        self.assertEqual(self.body('up'), b'plain')
+        self.assertNotIn(b'abs', self.m.names(self.d))
+
     def test_a_file_names_owner_is_the_users(self):
         self.put('o', b'x')
         self.assertEqual(self.m.getattr(self.m.lookup(self.d, b'o')[0])['uid'], ARGS.uid)

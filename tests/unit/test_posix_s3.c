@@ -442,6 +442,9 @@ START_TEST(symlinks_are_answered_not_followed)
     OK(get("ldir/f"));
     ck_assert(wg_str_eq(OUT_(&b, get)->link_target, WG_STR("../dir/f")));
     SAME(content("fifo"), "ENOENT");
+    ERR(put("ldir/new", "x"), ELOOP);
+    ERR(del("ldir/f"), ELOOP);
+    ERR(FOP_(&b, stage, .bucket = bucket, .key = WG_STR("ldir/f"), .gfid = wg_gfid_new()), ELOOP);
     OK(put("in", "plain")); /* replaces the link */
     SAME(content("in"), "plain");
     SAME(content("dir/f"), "x");

@@ -153,7 +153,7 @@ static int del(struct deleting *d)
 
     if (err == 0)
         err = wg_px_s3_twin(s, false);
-    if (err == ENOENT || err == ELOOP) /* nothing there, which is what was wanted */
+    if (err == ENOENT) /* nothing there, which is what was wanted */
         return wg_px_s3_check_none(&d->cond);
     if (err)
         return err;
