@@ -602,8 +602,29 @@ static void show_statfs(struct wg_show *s, const struct wg_statfs *v)
 #undef IN
 #undef OUT
 
-#define IN(type, field) show(s, " " #field "="), show_##type(s, &r->field);
-#define OUT(type, field) show(s, " " #field "="), show_##type(s, &r->field);
+/* A str "ref" is a reference, as good as a key; "meta" is a front end's own packing, not for reading. */
+static bool kept_back(const char *type, const char *field)
+{
+    return strcmp(type, "str") == 0 && (strcmp(field, "ref") == 0 || strcmp(field, "meta") == 0);
+}
+
+static void show_length(struct wg_show *s, const void *v)
+{
+    show(s, "[%u bytes]", ((const struct wg_str *)v)->len);
+}
+
+#define IN(type, field)                        \
+    show(s, " " #field "=");                   \
+    if (kept_back(#type, #field))              \
+        show_length(s, &r->field);             \
+    else                                       \
+        show_##type(s, &r->field);
+#define OUT(type, field)                       \
+    show(s, " " #field "=");                   \
+    if (kept_back(#type, #field))              \
+        show_length(s, &r->field);             \
+    else                                       \
+        show_##type(s, &r->field);
 #define FOP(no, name, kind, in, out)                                  \
     static void show_##name##_in(struct wg_show *s, const void *rec)  \
     {                                                                 \

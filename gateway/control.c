@@ -20,6 +20,7 @@
 
 #include "command.h"
 #include "log.h"
+#include "report.h"
 
 #define WG_LOG_PART "control"
 
@@ -87,6 +88,7 @@ static int connect_to(const char *path, int *ret)
 static int run(const cJSON *request, cJSON *answer)
 {
     const char *name = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(request, "command"));
+    const struct wg_report *report;
 
     if (!name) {
         cJSON_AddStringToObject(answer, "error", "the request names no command");
@@ -97,6 +99,9 @@ static int run(const cJSON *request, cJSON *answer)
     for (const struct wg_control_command *c = control.commands; c->name; c++)
         if (strcmp(c->name, name) == 0)
             return c->fn(request, answer, c->arg);
+    report = wg_report_find(name);
+    if (report)
+        return report->fn(request, answer);
     cJSON_AddStringToObject(answer, "error", "unknown command");
     return EINVAL;
 }

@@ -6,6 +6,11 @@
 #include "xlator.h"
 
 #define CLASSES(X) \
+    X(wg_debug_delay) \
+    X(wg_debug_fault) \
+    X(wg_debug_io_stats) \
+    X(wg_debug_sink) \
+    X(wg_debug_trace) \
     X(wg_performance_io_threads) \
     X(wg_protocol_client) \
     X(wg_protocol_server) \
