@@ -61,6 +61,7 @@ enum { /* cond of put, del, setmeta; ECONDITION when one fails */
     WG_IF_RANDOM_DIR = 32,    /* reserved */
 };
 enum { WG_LIST_META = 1 }; /* rows carry meta */
+#define WG_LOCK_TTL_MIN 100  /* ms; shorter ones are made this long */
 #define WG_META_MAX 16384
 
 /* Bounded writer of a record's body; past the end it only sets overflow. */

@@ -140,6 +140,9 @@ static void fini_after(struct wg_xlator *xl)
 
 void wg_graph_stop(struct wg_graph *g)
 {
+    for (struct wg_xlator *xl = g->started ? g->first : NULL; xl; xl = xl->next)
+        if (xl->class->drain)
+            xl->class->drain(xl);
     if (g->started)
         stop_after(g->first);
     g->started = false;

@@ -11,6 +11,7 @@
     X(wg_debug_io_stats) \
     X(wg_debug_sink) \
     X(wg_debug_trace) \
+    X(wg_features_locks) \
     X(wg_performance_io_threads) \
     X(wg_protocol_client) \
     X(wg_protocol_server) \

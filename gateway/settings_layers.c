@@ -128,7 +128,7 @@ void wg_set_put_tune(struct wg_set_reader *r, config_setting_t *c, struct wg_set
 static bool taken(const struct wg_set_layers *in, const char *name)
 {
     /* What volgen calls its own; a brick's name is checked when all is read. */
-    static const char *const own[] = { "store", "io-threads", "server" };
+    static const char *const own[] = { "store", "io-threads", "locks", "server" };
 
     for (size_t i = 0; i < sizeof own / sizeof *own; i++)
         if (strcmp(own[i], name) == 0)

@@ -57,7 +57,7 @@ static const struct wg_set_row brick_rows[] = {
       "port is trusted." },
     { "init", WG_SET_BOOL, AT(init), .value = "false", .help = "Prepare a directory that is no brick "
       "yet; without it such a directory is refused, since it may be an unmounted disk." },
-    { "layers", WG_SET_LAYERS, AT(layers), .help = "Translators to add between the server and io-threads, top "
+    { "layers", WG_SET_LAYERS, AT(layers), .help = "Translators to add between the server and locks, top "
       "first: layers = ( { type = \"CATEGORY/NAME\"; name = \"NAME\"; options = { OPTION = VALUE; }; } ); "
       "name and options may be left out." },
     { "tune", WG_SET_TUNE, AT(tune), .help = "Options of translators: tune = { posix = { "

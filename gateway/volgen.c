@@ -133,9 +133,12 @@ static void option_tls(struct gen *g, const struct wg_settings *s, bool plain)
     option(g, "tls-crl", s->tls.crl);
 }
 
+/* The store and what belongs to it. served: to other processes, whose locks outlive this one. */
 static void store(struct gen *g, const char *volume, const char *id, const char *directory,
-                  const char *brick, bool init)
+                  const char *brick, bool init, bool served)
 {
+    char *state = NULL;
+
     begin(g, "store", "storage/posix");
     option(g, "directory", directory);
     option_ids(g, volume, id, brick);
@@ -143,6 +146,11 @@ static void store(struct gen *g, const char *volume, const char *id, const char 
     end(g, NULL);
     begin(g, "io-threads", "performance/io-threads");
     end(g, "store");
+    begin(g, "locks", "features/locks");
+    if (served && asprintf(&state, "%s/.windgate/locks", directory) > 0)
+        option(g, "state", state);
+    free(state);
+    end(g, "io-threads");
 }
 
 static void client(struct gen *g, const struct wg_settings *s, const struct wg_set_volume *v,
@@ -199,8 +207,8 @@ char *wg_volgen_volume(const struct wg_settings *s, const struct wg_set_volume *
     if (b)
         client(&g, s, v, b);
     else
-        store(&g, v->name, v->id, v->directory, "local", true);
-    add_layers(&g, &v->layers, b ? b->name : "io-threads");
+        store(&g, v->name, v->id, v->directory, "local", true, false);
+    add_layers(&g, &v->layers, b ? b->name : "locks");
     return finish(g.f, &text);
 }
 
@@ -215,8 +223,8 @@ char *wg_volgen_brick(const struct wg_settings *s)
     if (!g.f)
         return NULL;
     fprintf(g.f, "# brick %s of volume %s, from %s\n", b->name, b->volume, s->file);
-    store(&g, b->volume, b->volume_id, b->directory, b->name, b->init);
-    below = add_layers(&g, &b->layers, "io-threads");
+    store(&g, b->volume, b->volume_id, b->directory, b->name, b->init, true);
+    below = add_layers(&g, &b->layers, "locks");
     begin(&g, "server", "protocol/server");
     option(&g, "listen", b->listen);
     option_ids(&g, b->volume, b->volume_id, b->name);

@@ -36,6 +36,11 @@ struct wg_class {
     int (*init)(struct wg_xlator *xl);
     /* The graph below and above is ready; connections may start. May be NULL. */
     int (*start)(struct wg_xlator *xl);
+    /*
+     * The graph is about to stop: answer those that wait for other calls (EAGAIN), let none wait any
+     * more. Calls still come. Of all xlators, before the first stop. May be NULL.
+     */
+    void (*drain)(struct wg_xlator *xl);
     /* No call will enter any more; end threads, close connections. Blocks. May be NULL. */
     void (*stop)(struct wg_xlator *xl);
     void (*fini)(struct wg_xlator *xl);
