@@ -18,6 +18,9 @@
  * name in a directory (gfid of the directory, and the name). A directory is reported with WG_ANY_NAME, and
  * with the empty name besides, when all answers about its names may be others now: its permissions (mode,
  * owner, ACL) changed, it was removed, or which names changed is not known.
+ *
+ * Not promised: access times, blocks used, and the `parent` that a lookup answers beside what it was asked
+ * for. A cache keeps none of them.
  */
 #ifndef WG_LEASE_H
 #define WG_LEASE_H

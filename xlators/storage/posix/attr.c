@@ -15,12 +15,27 @@ static int lookup_name(struct posix *px, struct wg_frame *f, struct px_inode *di
 {
     char buf[WG_NAME_MAX + 1];
     int err = wg_px_name(px, dir, name, PX_USE, buf);
+    wg_gfid met;
 
     if (err)
         return err;
     if (dir == px->root && !strcmp(buf, ".."))
         buf[1] = '\0';
-    return wg_px_ident(px, &f->call->cred, dir, buf, ref, st);
+    wg_uses(f, &dir->gfid, name);
+    err = wg_px_ident(px, &f->call->cred, dir, buf, ref, st);
+    /* Whose attributes they are is known after they were read: they are read again once that is said. */
+    for (int tries = 0; err == 0 && f->want_lease; tries++) {
+        met = ref->gfid;
+        wg_px_ino_uses(f, &met);
+        err = wg_px_ident(px, &f->call->cred, dir, buf, ref, st);
+        if (err == 0 && wg_gfid_eq(met, ref->gfid))
+            break;
+        if (tries == 3) {
+            wg_px_no_promise(f);
+            break;
+        }
+    }
+    return err;
 }
 
 void wg_posix_lookup(struct wg_frame *f)
@@ -58,6 +73,7 @@ void wg_posix_getattr(struct wg_frame *f)
 
     if (!out)
         return wg_unwind(f, ENOMEM);
+    wg_px_ino_uses(f, &in->at.gfid);
     err = wg_px_find(px, &in->at, &ino);
     if (err)
         return wg_unwind(f, err);
@@ -225,6 +241,10 @@ void wg_posix_setattr(struct wg_frame *f)
     err = setattr_locked(px, &f->call->cred, ino, &in->attrs, &out->wcc);
     wg_px_wcc_end(ino, &alone, &out->wcc);
     pthread_rwlock_unlock(&ino->content);
+    wg_px_ino_changed(f, &ino->gfid);
+    /* Who may look names up in it, and so what a lookup of any says. */
+    if (ino->type == WG_DIR && (in->attrs.valid & (WG_SET_MODE | WG_SET_UID | WG_SET_GID)))
+        wg_changed(f, &ino->gfid, WG_ANY_NAME);
     wg_px_release(px, ino);
     wg_unwind(f, err);
 }
@@ -266,6 +286,7 @@ void wg_posix_access(struct wg_frame *f)
 
     if (!out)
         return wg_unwind(f, ENOMEM);
+    wg_px_ino_uses(f, &in->at.gfid);
     err = wg_px_find(px, &in->at, &ino);
     if (err)
         return wg_unwind(f, err);
@@ -293,6 +314,7 @@ void wg_posix_readlink(struct wg_frame *f)
 
     if (!target)
         return wg_unwind(f, ENOMEM);
+    wg_px_ino_uses(f, &in->at.gfid);
     err = wg_px_find(px, &in->at, &ino);
     if (err)
         return wg_unwind(f, err);
@@ -326,6 +348,7 @@ void wg_posix_statfs(struct wg_frame *f)
     struct statvfs fs;
     int err;
 
+    wg_px_no_promise(f);
     if (!out)
         return wg_unwind(f, ENOMEM);
     err = wg_px_find(px, &in->at, &ino);

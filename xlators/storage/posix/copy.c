@@ -137,6 +137,7 @@ void wg_posix_copy_range(struct wg_frame *f)
         err = copy_locked(f, from, to, out);
         wg_px_wcc_end(to, &alone, &out->wcc);
         pthread_rwlock_unlock(&to->content);
+        wg_px_ino_changed(f, &to->gfid);
         if (from != to)
             pthread_rwlock_unlock(&from->content);
         wg_px_release(px, to);
@@ -206,6 +207,7 @@ void wg_posix_checksum(struct wg_frame *f)
     struct px_open o;
     int err;
 
+    wg_px_no_promise(f);
     if (!out)
         return wg_unwind(f, ENOMEM);
     if (!md)

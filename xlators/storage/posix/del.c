@@ -44,7 +44,7 @@ static int del_inode(struct deleting *d, struct px_obj *o)
     if (err && file)
         wg_px_retain_undo(px, o->ino);
     if (err == 0)
-        wg_px_s3_gone(px, o->dir, o->name, o->ino, &o->st, o->st.stx_nlink <= 1);
+        wg_px_s3_gone(&d->s, o->dir, o->name, o->ino, &o->st, o->st.stx_nlink <= 1);
     return err;
 }
 
@@ -105,6 +105,7 @@ static int del_dir(struct deleting *d, bool had_content)
         err = wg_px_rec_set(s->px, dir->fd, &rec);
     if (err == 0)
         wg_px_rec_changed(s->px, dir, &rec);
+    wg_px_ino_changed(s->f, &dir->gfid);
     d->out->existed = err == 0;
     return err;
 }

@@ -94,8 +94,10 @@ static int get_file(struct getting *g, struct px_inode *ino)
     struct px_open o;
     struct px_rec rec;
     struct statx st;
-    int err = wg_px_open(px, &g->s.cred, ino, O_RDONLY, &o);
+    int err;
 
+    wg_px_ino_uses(g->f, &ino->gfid);
+    err = wg_px_open(px, &g->s.cred, ino, O_RDONLY, &o);
     if (err)
         return err;
     err = wg_px_stat(ino->fd, &st);
@@ -134,6 +136,7 @@ static int get_link(struct getting *g, struct px_inode *dir, const char *name, u
     ssize_t n;
     int err;
 
+    wg_px_no_promise(g->f);
     if (!buf)
         return ENOMEM;
     err = wg_px_child(g->s.px, &g->s.cred, dir, name, &ino, &st);
@@ -175,6 +178,7 @@ static int get_dir(struct getting *g)
     struct statx st;
     int err = wg_px_s3_look_dir(&g->s, &rec, &st);
 
+    wg_px_no_promise(g->f); /* whether it is an object depends on the time, too */
     if (err)
         return err;
     wg_px_s3_dir_etag(g->s.px, &rec, &st, &g->out->etag);
@@ -233,6 +237,7 @@ struct setting {
     const struct wg_setmeta_in *in;
     struct wg_setmeta_out *out;
     struct px_cond cond;
+    bool changed;
 };
 
 static int may_write(struct px_s3 *s, struct px_inode *ino, const struct statx *st)
@@ -257,6 +262,7 @@ static int set(struct setting *m, struct px_inode *ino, struct px_rec *rec, stru
         err = wg_px_meta_set(px, ino->fd, meta->s, meta->len);
     if (err)
         return err;
+    m->changed = true;
     rec->flags &= (uint8_t)~PX_REC_META;
     rec->flags |= meta->len > 0 ? PX_REC_META : 0;
     err = wg_px_rec_set(px, ino->fd, rec);
@@ -335,9 +341,13 @@ static int setmeta(struct setting *m)
     err = wg_px_s3_look(s, &o);
     if (err == 0) {
         err = setmeta_file(m, o.ino);
+        if (m->changed)
+            wg_px_ino_changed(s->f, &o.ino->gfid);
         wg_px_release(s->px, o.ino);
     } else if ((err == ENOENT || err == EISDIR) && s->marker) {
         err = setmeta_dir(m);
+        if (m->changed)
+            wg_px_ino_changed(s->f, &s->dir[s->ncomp - 1]->gfid);
     }
     wg_px_unlock_names(s->px, &held);
     return err;

@@ -88,6 +88,7 @@ void wg_posix_read(struct wg_frame *f)
         size = 0;
     else if (size > INT64_MAX - in->offset)
         size = (uint32_t)(INT64_MAX - in->offset);
+    wg_px_ino_uses(f, &in->at.gfid);
     err = wg_px_find(px, &in->at, &ino);
     if (err)
         return wg_unwind(f, err);
@@ -228,6 +229,7 @@ void wg_posix_write(struct wg_frame *f)
     err = write_locked(f, ino, out);
     wg_px_wcc_end(ino, &alone, &out->wcc);
     pthread_rwlock_unlock(&ino->content);
+    wg_px_ino_changed(f, &ino->gfid);
     wg_px_release(px, ino);
     if (atomic_load(&px->unstable_fds) > px->unstable_max && !f->call->nowait)
         wg_px_table_relieve(px);

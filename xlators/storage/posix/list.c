@@ -426,6 +426,7 @@ void wg_posix_list(struct wg_frame *f)
     struct listing *l;
     int err;
 
+    wg_px_no_promise(f);
     if (!out)
         return wg_unwind(f, ENOMEM);
     if (f->call->nowait)

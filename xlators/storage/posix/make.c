@@ -18,6 +18,7 @@ struct making {
     struct px_inode *dir;
     struct px_names names;
     bool begun; /* wg_px_dir_begin, with alone */
+    bool changed; /* the directory, or it may have been by an earlier sending: caches are told */
     struct px_alone alone;
     char name[WG_NAME_MAX + 1];
     wg_gfid gfid; /* for the new inode */
@@ -39,6 +40,7 @@ static int begin(struct making *m, struct wg_frame *f, const struct wg_loc *at)
 
     m->px = wg_px(f);
     m->cred = &f->call->cred;
+    m->changed = f->call->replay;
     if (f->call->nowait && m->px->sync_names)
         return EWOULDBLOCK;
     err = wg_px_room(m->px, 4096);
@@ -63,6 +65,10 @@ static void end(struct making *m, struct wg_frame *f, int err)
         if (m->begun)
             wg_px_dir_end(m->px, m->dir, &m->alone, m->wcc, &err);
         wg_px_unlock_names(m->px, &m->names);
+        if (m->begun && m->changed) {
+            wg_px_name_changed(f, &m->dir->gfid, m->name);
+            wg_px_ino_changed(f, &m->gfid); /* seen before its attributes were set */
+        }
         wg_px_release(m->px, m->dir);
     }
     wg_unwind(f, err);
@@ -223,6 +229,7 @@ static int make_new(struct making *m)
         unnote(m);
         return err;
     }
+    m->changed = true;
     err = adopt_new(m, data, &ino, &st);
     if (err == 0) {
         wg_px_ref(ino, &ref);
@@ -277,7 +284,8 @@ static int make(struct making *m, bool replay)
 }
 
 /* UNCHECKED on a name that is there: its size may be set, nothing else (as knfsd does). */
-static int open_existing(struct making *m, const struct wg_ref *ref, struct statx *st)
+static int open_existing(struct making *m, struct wg_frame *f, const struct wg_ref *ref,
+                         struct statx *st)
 {
     struct px_inode *ino;
     int err;
@@ -293,6 +301,7 @@ static int open_existing(struct making *m, const struct wg_ref *ref, struct stat
         if (err == 0)
             err = wg_px_stat(ino->fd, st);
         pthread_rwlock_unlock(&ino->content);
+        wg_px_ino_changed(f, &ino->gfid);
         wg_px_release(m->px, ino);
         if (err)
             return err;
@@ -315,7 +324,7 @@ static bool verifier_is(struct making *m, const struct wg_ref *ref)
     return same;
 }
 
-static int create(struct making *m, uint32_t how)
+static int create(struct making *m, struct wg_frame *f, uint32_t how)
 {
     struct wg_ref ref;
     struct statx st;
@@ -329,7 +338,7 @@ static int create(struct making *m, uint32_t how)
         answer(m, &ref, &st);
         return 0;
     }
-    return how == WG_UNCHECKED ? open_existing(m, &ref, &st) : EEXIST;
+    return how == WG_UNCHECKED ? open_existing(m, f, &ref, &st) : EEXIST;
 }
 
 /* ---- handlers ---------------------------------------------------------------------------- */
@@ -358,7 +367,7 @@ void wg_posix_create(struct wg_frame *f)
     m.ret_attr = &out->attr;
     err = begin(&m, f, &in->at);
     if (err == 0)
-        err = create(&m, in->how);
+        err = create(&m, f, in->how);
     end(&m, f, err);
 }
 
@@ -453,6 +462,7 @@ static int link_name(struct making *m, struct px_inode *ino, bool replay)
     if (err == 0 && linkat(AT_FDCWD, wg_px_fd_path(path, ino->fd), m->dir->fd, m->name,
                            AT_SYMLINK_FOLLOW) != 0)
         err = errno;
+    m->changed |= err == 0;
     if (err)
         (void)wg_px_index_remove(m->px, m->dir->gfid, m->name, m->gfid, false);
     return err;

@@ -10,8 +10,10 @@
 
 static int look_at(struct px_s3 *s, struct px_inode *dir, const char *name, struct px_obj *ret)
 {
-    int err = wg_px_child(s->px, &s->cred, dir, name, &ret->ino, &ret->st);
+    int err;
 
+    wg_uses(s->f, &dir->gfid, wg_str_of(name));
+    err = wg_px_child(s->px, &s->cred, dir, name, &ret->ino, &ret->st);
     if (err)
         return err == EXDEV || err == ENOTDIR ? ENOENT : err;
     ret->dir = dir;

@@ -147,8 +147,8 @@ int wg_px_s3_base(struct px_s3 *s, struct wg_frame *f, const struct wg_ref *buck
     struct px_inode *dir;
     int err;
 
-    *s = (struct px_s3){ .px = wg_px(f), .arena = &f->call->arena, .space = space,
-                         .cred = f->call->cred, .owner = f->call->cred };
+    *s = (struct px_s3){ .px = wg_px(f), .f = f, .arena = &f->call->arena,
+                         .space = space, .cred = f->call->cred, .owner = f->call->cred };
     if (space != WG_SPACE_OBJECTS && space != WG_SPACE_UPLOADS)
         return EINVAL;
     err = wg_px_find_dir(s->px, bucket, &dir);
@@ -235,6 +235,7 @@ int wg_px_s3_walk(struct px_s3 *s, unsigned n)
     while (err == 0 && s->ndir < n) {
         struct px_inode *child;
 
+        wg_uses(s->f, &s->dir[s->ndir - 1]->gfid, wg_str_of(s->name[s->ndir - 1]));
         err = wg_px_child(s->px, &s->cred, s->dir[s->ndir - 1], s->name[s->ndir - 1], &child, NULL);
         if (err == 0)
             err = enter(s, child, false);
@@ -319,6 +320,8 @@ static int make_dir(struct px_s3 *s, struct px_inode *dir, const char *name, wg_
     if (err == 0) {
         err = dir_adopt(s, dir, name, gfid, ret);
         wg_px_s3_after(s->px, dir);
+        wg_px_name_changed(s->f, &dir->gfid, name);
+        wg_px_ino_changed(s->f, &gfid);
         return err;
     }
     wg_px_s3_after(s->px, dir);
@@ -356,6 +359,7 @@ static int twin_of(struct px_s3 *s, struct px_inode *dir, const char *name, bool
     for (int tries = 0; tries < 4; tries++) {
         struct px_names held;
 
+        wg_uses(s->f, &dir->gfid, wg_str_of(copy));
         err = wg_px_child(s->px, &s->cred, dir, copy, &chunk, NULL);
         if (err == ENOENT && make) {
             wg_px_lock_names(s->px, &held, &(struct px_at){ dir->gfid, copy }, 1);
@@ -422,11 +426,14 @@ static int move_to_twin(struct px_s3 *s, struct px_inode *dir, const char *name,
         err = errno;
     wg_px_s3_after(s->px, twin_dir);
     wg_px_s3_after(s->px, dir);
-    if (err)
+    if (err) {
         (void)wg_px_index_remove(s->px, twin_dir->gfid, twin, file->gfid, false);
-    else
-        err = wg_px_index_moved(s->px, dir->gfid, name, twin_dir->gfid, twin, file->gfid, file->type);
-    return err;
+        return err;
+    }
+    wg_px_name_changed(s->f, &dir->gfid, name);
+    wg_px_name_changed(s->f, &twin_dir->gfid, twin);
+    wg_px_ino_changed(s->f, &file->gfid);
+    return wg_px_index_moved(s->px, dir->gfid, name, twin_dir->gfid, twin, file->gfid, file->type);
 }
 
 /* One directory of the path: there, made, or made after the file of its name has moved. */
@@ -494,11 +501,17 @@ int wg_px_s3_make(struct px_s3 *s, unsigned n, wg_gfid gfid)
 
 /* ---- leaving -------------------------------------------------------------------------------------- */
 
-void wg_px_s3_gone(struct posix *px, struct px_inode *dir, const char *name, struct px_inode *ino,
+void wg_px_s3_gone(struct px_s3 *s, struct px_inode *dir, const char *name, struct px_inode *ino,
                    const struct statx *st, bool last)
 {
+    struct posix *px = s->px;
     struct statx now;
 
+    wg_px_name_changed(s->f, &dir->gfid, name);
+    if (ino->type == WG_DIR)
+        wg_px_dir_gone(s->f, &ino->gfid);
+    else
+        wg_px_ino_changed(s->f, &ino->gfid);
     (void)wg_px_index_remove(px, dir->gfid, name, ino->gfid, last);
     if (!last || (wg_px_stat(ino->fd, &now) == 0 && now.stx_nlink > 0 && ino->type != WG_DIR))
         return; /* it has other names, or is kept for its readers */
@@ -531,7 +544,7 @@ static int prune_locked(struct px_s3 *s, struct px_inode *parent, const char *na
     wg_px_s3_after(s->px, parent);
     if (err)
         return err;
-    wg_px_s3_gone(s->px, parent, name, dir, &st, true);
+    wg_px_s3_gone(s, parent, name, dir, &st, true);
     return 0;
 }
 

@@ -88,6 +88,11 @@ static void posix_fini(struct wg_xlator *xl)
     xl->priv = NULL;
 }
 
+static void posix_stop(struct wg_xlator *xl)
+{
+    wg_px_retain_quiet(xl->priv);
+}
+
 static struct posix *posix_new(struct wg_xlator *xl)
 {
     struct posix *px = aligned_alloc(64, (sizeof *px + 63) / 64 * 64);
@@ -180,9 +185,11 @@ const struct wg_class wg_storage_posix = {
     .help = "Keeps a brick in a local directory: files are files.",
     .options = options,
     .init = posix_init,
+    .stop = posix_stop,
     .fini = posix_fini,
     .reload = set_bounds,
     .dump = posix_dump,
+    .announces = true,
     .fops = {
         [WG_OP_lookup] = wg_posix_lookup,
         [WG_OP_getattr] = wg_posix_getattr,

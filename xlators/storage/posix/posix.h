@@ -22,6 +22,7 @@
 #include "call.h"
 #include "iobuf.h"
 #include "keymap.h"
+#include "lease.h"
 #include "list.h"
 #include "xlator.h"
 
@@ -459,6 +460,8 @@ void wg_px_table_stop(struct posix *px);
 int wg_px_format_open(struct posix *px);
 void wg_px_format_close(struct posix *px);
 int wg_px_retain_start(struct posix *px);
+/* Ends its thread: nothing is removed, and nobody is told so, any more. */
+void wg_px_retain_quiet(struct posix *px);
 void wg_px_retain_stop(struct posix *px);
 void wg_px_retain_dump(struct posix *px, struct wg_dump *d);
 int wg_px_references_start(struct posix *px);
@@ -472,6 +475,37 @@ void wg_px_table_relieve(struct posix *px);
 static inline struct posix *wg_px(const struct wg_frame *f)
 {
     return f->this->priv;
+}
+
+/* For caches (lease.h): f changed the inode; a name in dir, and with it dir's own attributes. */
+static inline void wg_px_ino_changed(struct wg_frame *f, const wg_gfid *gfid)
+{
+    wg_changed(f, gfid, (struct wg_str){ 0 });
+}
+
+static inline void wg_px_name_changed(struct wg_frame *f, const wg_gfid *dir, const char *name)
+{
+    wg_changed(f, dir, wg_str_of(name));
+    wg_changed(f, dir, (struct wg_str){ 0 });
+}
+
+/* The same of a directory that was removed: no name of it can be looked up any more. */
+static inline void wg_px_dir_gone(struct wg_frame *f, const wg_gfid *gfid)
+{
+    wg_px_ino_changed(f, gfid);
+    wg_changed(f, gfid, WG_ANY_NAME);
+}
+
+/* f's answer depends on the inode: said before it is looked at. */
+static inline void wg_px_ino_uses(struct wg_frame *f, const wg_gfid *gfid)
+{
+    wg_uses(f, gfid, ((struct wg_str){ 0 }));
+}
+
+/* f's answer depends on more than can be told: nobody is to remember it. */
+static inline void wg_px_no_promise(struct wg_frame *f)
+{
+    f->lease = NULL;
 }
 
 /* The handlers, one per fop. */

@@ -225,8 +225,10 @@ static int give_name(struct putting *p, struct px_inode *dir, const char *name, 
                                   old->ino->hint, old->ino->hint_len);
         return err;
     }
-    if (over)
-        wg_px_s3_gone(px, dir, name, old->ino, &old->st, old->st.stx_nlink <= 1);
+    if (over) /* which also says that the name has changed */
+        wg_px_s3_gone(&p->s, dir, name, old->ino, &old->st, old->st.stx_nlink <= 1);
+    else
+        wg_px_name_changed(p->s.f, &dir->gfid, name);
     return 0;
 }
 
@@ -245,7 +247,7 @@ static int drop_twin(struct putting *p, struct px_obj *old)
         err = errno;
     wg_px_s3_after(px, old->dir);
     if (err == 0)
-        wg_px_s3_gone(px, old->dir, old->name, old->ino, &old->st, old->st.stx_nlink <= 1);
+        wg_px_s3_gone(&p->s, old->dir, old->name, old->ino, &old->st, old->st.stx_nlink <= 1);
     else if (old->ino->type == WG_REG)
         wg_px_retain_undo(px, old->ino);
     return err;
@@ -423,6 +425,7 @@ static int mark(struct putting *p, struct px_inode *dir)
     err = wg_px_rec_set(px, dir->fd, &rec);
     if (err == 0)
         wg_px_rec_changed(px, dir, &rec);
+    wg_px_ino_changed(p->s.f, &dir->gfid);
     return err;
 }
 
@@ -587,6 +590,7 @@ void wg_posix_put(struct wg_frame *f)
     if (err == 0)
         err = put(&p);
     if (p.ino) {
+        wg_px_ino_changed(f, &p.gfid); /* attributes, and its first name */
         if (err == 0 && p.staged)
             (void)wg_px_stage_take(px, p.gfid);
         else if (err && !p.staged) /* never published: nobody knows it */

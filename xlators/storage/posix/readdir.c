@@ -567,6 +567,7 @@ void wg_posix_readdir(struct wg_frame *f)
     struct statx st;
     int err;
 
+    wg_px_no_promise(f);
     if (!out)
         return wg_unwind(f, ENOMEM);
     if (in->cookie >= COOKIE_END)

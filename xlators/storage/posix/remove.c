@@ -36,6 +36,7 @@ struct removing {
     struct px_inode *dir;
     char name[WG_NAME_MAX + 1];
     wg_gfid expect;
+    wg_gfid victim; /* what was removed; zero: nothing */
     bool replay, rmdir;
 };
 
@@ -60,11 +61,26 @@ static int remove_locked(struct removing *r)
         return err;
     if (unlinkat(r->dir->fd, r->name, r->rmdir ? AT_REMOVEDIR : 0) != 0)
         return errno;
+    r->victim = ref.gfid;
     if (last_name(&st))
         gone(px, &ref, &st);
     /* The name is gone whatever becomes of its row: readers check rows. */
     (void)wg_px_index_remove(px, r->dir->gfid, r->name, ref.gfid, last_name(&st));
     return 0;
+}
+
+/* An earlier sending of the same may have removed what it expected. */
+static void tell_removed(struct removing *r, struct wg_frame *f)
+{
+    const wg_gfid *victim = wg_gfid_is_zero(r->victim) ? &r->expect : &r->victim;
+
+    if (wg_gfid_is_zero(r->victim) && !r->replay)
+        return;
+    wg_px_name_changed(f, &r->dir->gfid, r->name);
+    if (r->rmdir)
+        wg_px_dir_gone(f, victim);
+    else
+        wg_px_ino_changed(f, victim);
 }
 
 static int remove_name(struct removing *r, struct wg_frame *f, const struct wg_loc *at,
@@ -99,6 +115,7 @@ static int remove_name(struct removing *r, struct wg_frame *f, const struct wg_l
             wg_px_dir_end(r->px, r->dir, &alone, wcc, &err);
         }
         wg_px_unlock_names(r->px, &names);
+        tell_removed(r, f);
     }
     wg_px_release(r->px, r->dir);
     return err;
@@ -142,7 +159,7 @@ struct renaming {
     struct side from, to;
     wg_gfid moved, victim; /* expected; zero: any */
     uint32_t flags;
-    bool replay;
+    bool replay, changed;
 };
 
 static int look(struct renaming *r, struct side *s)
@@ -330,6 +347,7 @@ static int rename_locked(struct renaming *r)
     if (err == 0 &&
         renameat2(r->from.dir->fd, r->from.name, r->to.dir->fd, r->to.name, r->flags) != 0)
         err = errno;
+    r->changed = err == 0;
     if (err)
         restore_rows(r);
     else
@@ -371,7 +389,32 @@ static int rename_begun(struct renaming *r, struct wg_rename_out *out)
     return err;
 }
 
-static int rename_names(struct renaming *r, const struct wg_rename_in *in, struct wg_rename_out *out)
+static void tell_moved(struct wg_frame *f, const struct side *what, bool elsewhere, bool replaced)
+{
+    if (!what->there)
+        return;
+    if (S_ISDIR(what->st.stx_mode) && replaced)
+        wg_px_dir_gone(f, &what->ref.gfid);
+    else
+        wg_px_ino_changed(f, &what->ref.gfid);
+    if (S_ISDIR(what->st.stx_mode) && elsewhere)
+        wg_changed(f, &what->ref.gfid, WG_STR(".."));
+}
+
+static void tell_renamed(struct renaming *r, struct wg_frame *f)
+{
+    bool elsewhere = r->from.dir != r->to.dir;
+
+    if (!r->changed && !r->replay)
+        return;
+    wg_px_name_changed(f, &r->from.dir->gfid, r->from.name);
+    wg_px_name_changed(f, &r->to.dir->gfid, r->to.name);
+    tell_moved(f, &r->from, elsewhere, false);
+    tell_moved(f, &r->to, elsewhere, !(r->flags & WG_RENAME_EXCHANGE));
+}
+
+static int rename_names(struct renaming *r, struct wg_frame *f,
+                        const struct wg_rename_in *in, struct wg_rename_out *out)
 {
     struct px_names names;
     int err = r->px->readonly ? EROFS : wg_px_room(r->px, 4096);
@@ -389,6 +432,7 @@ static int rename_names(struct renaming *r, const struct wg_rename_in *in, struc
         wg_px_lock_names(r->px, &names, places, 2);
         err = rename_begun(r, out);
         wg_px_unlock_names(r->px, &names);
+        tell_renamed(r, f);
     }
     return err;
 }
@@ -413,7 +457,7 @@ void wg_posix_rename(struct wg_frame *f)
     r->flags = in->flags;
     r->moved = in->moved;
     r->victim = in->victim;
-    err = rename_names(r, in, out);
+    err = rename_names(r, f, in, out);
     if (r->from.dir)
         wg_px_release(r->px, r->from.dir);
     if (r->to.dir)

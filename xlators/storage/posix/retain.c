@@ -90,6 +90,7 @@ static void drop(struct posix *px, struct kept *k)
         }
         wg_px_release(px, ino);
     }
+    wg_notify(px->xl, &(struct wg_event){ .kind = WG_EV_INVALIDATE, .gfid = k->gfid });
     free(k);
 }
 
@@ -250,18 +251,27 @@ int wg_px_retain_start(struct posix *px)
     return err;
 }
 
+void wg_px_retain_quiet(struct posix *px)
+{
+    struct px_retained *rt = px->retained;
+
+    if (!rt || !rt->running)
+        return;
+    pthread_mutex_lock(&rt->lock);
+    rt->stop = true;
+    pthread_cond_signal(&rt->changed);
+    pthread_mutex_unlock(&rt->lock);
+    pthread_join(rt->thread, NULL);
+    rt->running = false;
+}
+
 void wg_px_retain_stop(struct posix *px)
 {
     struct px_retained *rt = px->retained;
 
     if (!rt)
         return;
-    pthread_mutex_lock(&rt->lock);
-    rt->stop = true;
-    pthread_cond_signal(&rt->changed);
-    pthread_mutex_unlock(&rt->lock);
-    if (rt->running)
-        pthread_join(rt->thread, NULL);
+    wg_px_retain_quiet(px);
     while (rt->first)
         free(take_first(rt));
     pthread_cond_destroy(&rt->changed);

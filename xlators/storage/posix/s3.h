@@ -19,6 +19,7 @@
 
 struct px_s3 {
     struct posix *px;
+    struct wg_frame *f;
     struct wg_arena *arena;
     struct wg_cred cred;    /* who operates: the caller; the brick in the uploads' space */
     struct wg_cred owner;   /* whose the files are: the caller */
@@ -114,8 +115,8 @@ void wg_px_s3_after(struct posix *px, struct px_inode *dir);
  * that is not quite empty, or not made by a PUT, ends it.
  */
 void wg_px_s3_prune(struct px_s3 *s, unsigned last);
-/* An inode lost a name: tables and index forget what must be. last: it was the last one. */
-void wg_px_s3_gone(struct posix *px, struct px_inode *dir, const char *name, struct px_inode *ino,
+/* An inode lost a name: tables, index and caches forget what must be. last: it was the last one. */
+void wg_px_s3_gone(struct px_s3 *s, struct px_inode *dir, const char *name, struct px_inode *ino,
                    const struct statx *st, bool last);
 
 /* ---- stage.c ------------------------------------------------------------------------------------- */

@@ -339,6 +339,7 @@ static void sweep(struct posix *px)
 
         out = e->next;
         wg_info("a staged file that nobody touched for an hour is dropped");
+        wg_notify(px->xl, &(struct wg_event){ .kind = WG_EV_INVALIDATE, .gfid = e->gfid });
         drop(px, e->ino);
         free(e);
     }
@@ -413,6 +414,7 @@ void wg_posix_unstage(struct wg_frame *f)
         if (out->was_there) {
             wg_px_unpin(px, ino);
             wg_px_forget(px, ino);
+            wg_px_ino_changed(f, &in->gfid);
         }
         wg_px_release(px, ino);
     }

@@ -85,6 +85,7 @@ void wg_posix_getxattr(struct wg_frame *f)
 
     if (!out)
         return wg_unwind(f, ENOMEM);
+    wg_px_ino_uses(f, &in->at.gfid);
     err = wg_px_find(px, &in->at, &ino);
     if (err)
         return wg_unwind(f, err);
@@ -123,6 +124,8 @@ static int change(struct wg_frame *f, const struct wg_ref *at, struct wg_str nam
                            : removexattr(path, buf)) != 0)
         err = errno;
     wg_px_wcc_end(ino, &alone, wcc);
+    if (err == 0)
+        wg_px_ino_changed(f, &ino->gfid);
     wg_px_release(px, ino);
     return err;
 }
