@@ -2,18 +2,13 @@
 /* Uploads: their record, their parts, how they begin and are dropped. */
 #include "mpu.h"
 
+#include <endian.h>
 #include <stdio.h>
 
 #include "hmac.h"
 
 #define PAGE 1000
 #define PAGE_BYTES (768u << 10)
-
-struct wg_str s3_upload_record(const char *id, char *to)
-{
-    snprintf(to, S3_UPLOAD_KEY, "%.32s/upload", id);
-    return wg_str_of(to);
-}
 
 struct wg_str s3_upload_part(const char *id, uint32_t number, char *to)
 {
@@ -43,8 +38,9 @@ void s3_upload_sums(struct wg_str meta, enum wg_s3_sum *ret_alg, enum wg_s3_sum_
 static int get_record(struct wg_co *co, struct s3_req *r, const struct wg_ref *bucket, const char *id,
                       const struct wg_get_out **ret)
 {
-    char key[S3_UPLOAD_KEY];
-    struct wg_get_in in = { .bucket = *bucket, .space = WG_SPACE_UPLOADS, .key = s3_upload_record(id, key) };
+    char key[WG_KEY_MAX];
+    struct wg_get_in in = { .bucket = *bucket, .space = WG_SPACE_UPLOADS,
+                            .key = s3_upload_record(r->uri.key, id, key) };
     int err = wg_co_get(co, r->top, &in, ret);
 
     return err == ENOENT || err == ENOTDIR || err == EISDIR ? S3E(NoSuchUpload) : err;
@@ -155,6 +151,20 @@ static int record_meta(struct s3_req *r, enum wg_s3_sum alg, enum wg_s3_sum_type
     return m->overflow ? S3E(MetadataTooLarge) : 0;
 }
 
+/* Nanoseconds, so that ids sort by time, and 62 random bits. */
+static void new_id(char id[S3_UPLOAD_ID + 1])
+{
+    wg_gfid bytes = wg_gfid_new();
+    struct timespec now;
+    uint64_t ns;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    ns = htobe64((uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec);
+    memcpy(bytes.b, &ns, sizeof ns);
+    wg_s3_hex(bytes.b, sizeof bytes.b, id);
+    id[S3_UPLOAD_ID] = '\0';
+}
+
 struct created {
     struct s3_req *r;
     const char *id;
@@ -178,8 +188,7 @@ int wg_s3_create_upload(struct wg_co *co, struct s3_req *r)
     const struct wg_put_out *out;
     enum wg_s3_sum alg;
     enum wg_s3_sum_type type = 0;
-    char id[S3_UPLOAD_ID + 1] = { 0 }, key[S3_UPLOAD_KEY];
-    wg_gfid random = wg_gfid_new();
+    char id[S3_UPLOAD_ID + 1] = { 0 }, key[WG_KEY_MAX];
     int err = wanted_sums(r, &alg, &type);
 
     if (!err)
@@ -192,8 +201,8 @@ int wg_s3_create_upload(struct wg_co *co, struct s3_req *r)
         wg_s3_forget_bucket(r, r->uri.bucket);
     if (err)
         return err;
-    wg_s3_hex(random.b, sizeof random.b, id);
-    in.key = s3_upload_record(id, key);
+    new_id(id);
+    in.key = s3_upload_record(r->uri.key, id, key);
     err = wg_co_put(co, r->top, &in, &out);
     if (err)
         return err;
@@ -375,16 +384,23 @@ static int drop_parts(struct wg_co *co, struct s3_req *r, const struct wg_ref *b
     return 0;
 }
 
-int s3_drop_upload(struct wg_co *co, struct s3_req *r, const struct wg_ref *bucket, const char *id)
+int s3_drop_upload(struct wg_co *co, struct s3_req *r, const struct wg_ref *bucket, struct wg_str record,
+                   const char *id)
 {
-    char key[S3_UPLOAD_KEY];
     int err = drop_parts(co, r, bucket, id);
 
     /* The record last, so that an abort which was cut short can be repeated ... */
     if (!err)
-        err = drop_key(co, r, bucket, s3_upload_record(id, key));
+        err = drop_key(co, r, bucket, record);
     /* ... and parts once more, for those stored by who still saw the record. */
     return err ? err : drop_parts(co, r, bucket, id);
+}
+
+int s3_end_upload(struct wg_co *co, struct s3_req *r, const struct s3_upload *u)
+{
+    char record[WG_KEY_MAX];
+
+    return s3_drop_upload(co, r, &u->bucket, s3_upload_record(r->uri.key, u->id, record), u->id);
 }
 
 int wg_s3_abort_upload(struct wg_co *co, struct s3_req *r)
@@ -393,77 +409,76 @@ int wg_s3_abort_upload(struct wg_co *co, struct s3_req *r)
     int err = s3_open_upload(co, r, &u);
 
     if (!err)
-        err = s3_drop_upload(co, r, &u.bucket, u.id);
+        err = s3_end_upload(co, r, &u);
     return err ? err : wg_s3_reply(r, 204);
 }
 
-int s3_each_upload(struct wg_co *co, struct s3_req *r, const struct wg_ref *bucket,
-                   int (*each)(void *arg, const char *id), void *arg)
-{
-    char marker[S3_UPLOAD_KEY] = "";
+/* ---- All of a bucket ---- */
 
-    for (bool more = true; more;) {
-        struct wg_list_in in = { .bucket = *bucket, .space = WG_SPACE_UPLOADS, .delimiter = WG_STR("/"),
-                                 .marker = wg_str_of(marker), .max = PAGE, .size = PAGE_BYTES };
-        const struct wg_list_out *out;
-        struct wg_objent e;
-        int err = wg_co_list(co, r->top, &in, &out);
-
-        if (err)
-            return err == ESTALE ? S3E(NoSuchBucket) : err;
-        more = out->truncated && out->entries.count > 0;
-        for (struct wg_cursor c = wg_cursor(&out->entries); !err && wg_next_objent(&c, &e);) {
-            char id[S3_UPLOAD_ID + 1];
-
-            if (!e.prefix || e.key.len != S3_UPLOAD_ID + 1)
-                continue;
-            memcpy(id, e.key.s, S3_UPLOAD_ID);
-            id[S3_UPLOAD_ID] = '\0';
-            snprintf(marker, sizeof marker, "%s/", id);
-            err = each(arg, id);
-        }
-        if (err)
-            return err;
-    }
-    return 0;
-}
-
-struct dropping {
-    struct s3_req *r;
-    struct wg_str ids; /* one after the other */
-    uint32_t room;
+/* The next page of names in the space of uploads, copied; *marker moves on to the last of them. */
+struct names {
+    struct wg_str prefix, delimiter, marker;
+    unsigned n;
+    struct wg_str name[PAGE];
+    bool more;
 };
 
-static int collect_id(void *arg, const char *id)
+static int next_names(struct wg_co *co, struct s3_req *r, const struct wg_ref *bucket, struct names *p)
 {
-    struct dropping *d = arg;
+    struct wg_list_in in = { .bucket = *bucket, .space = WG_SPACE_UPLOADS, .prefix = p->prefix,
+                             .delimiter = p->delimiter, .marker = p->marker, .max = PAGE, .size = PAGE_BYTES };
+    const struct wg_list_out *out;
+    struct wg_objent e;
+    int err = wg_co_list(co, r->top, &in, &out);
 
-    if (d->ids.len + S3_UPLOAD_ID > d->room) {
-        uint32_t room = d->room ? d->room * 2 : 1024;
-        char *more = room > 1u << 26 ? NULL : wg_alloc(&d->r->call->arena, room);
+    if (err)
+        return err == ESTALE ? S3E(NoSuchBucket) : err;
+    p->n = 0;
+    p->more = out->truncated && out->entries.count > 0;
+    for (struct wg_cursor c = wg_cursor(&out->entries); !err && p->n < PAGE && wg_next_objent(&c, &e);)
+        err = wg_strdup(&r->call->arena, e.key, &p->name[p->n++]);
+    if (!err && p->n)
+        p->marker = p->name[p->n - 1];
+    return err;
+}
 
-        if (!more)
-            return ENOMEM;
-        if (d->ids.len)
-            memcpy(more, d->ids.s, d->ids.len);
-        d->ids.s = more;
-        d->room = room;
-    }
-    memcpy((char *)d->ids.s + d->ids.len, id, S3_UPLOAD_ID);
-    d->ids.len += S3_UPLOAD_ID;
-    return 0;
+static int drop_records(struct wg_co *co, struct s3_req *r, const struct wg_ref *bucket, struct names *p)
+{
+    int err;
+
+    *p = (struct names){ .prefix = WG_STR("k/") };
+    do {
+        err = next_names(co, r, bucket, p);
+        for (unsigned i = 0; !err && i < p->n; i++) {
+            struct wg_str sorted;
+            char id[S3_UPLOAD_ID + 1];
+
+            if (s3_upload_split(p->name[i], &sorted, id))
+                err = s3_drop_upload(co, r, bucket, p->name[i], id);
+        }
+    } while (!err && p->more);
+    return err;
+}
+
+/* Parts whose record is gone: a drop was cut short. */
+static int drop_rest(struct wg_co *co, struct s3_req *r, const struct wg_ref *bucket, struct names *p)
+{
+    int err;
+
+    *p = (struct names){ .delimiter = WG_STR("/") };
+    do {
+        err = next_names(co, r, bucket, p);
+        for (unsigned i = 0; !err && i < p->n; i++)
+            if (p->name[i].len == S3_UPLOAD_ID + 1)
+                err = drop_parts(co, r, bucket, p->name[i].s);
+    } while (!err && p->more);
+    return err;
 }
 
 int s3_drop_uploads(struct wg_co *co, struct s3_req *r, const struct wg_ref *bucket)
 {
-    struct dropping d = { .r = r };
-    int err = s3_each_upload(co, r, bucket, collect_id, &d);
+    struct names *p = WG_NEW(&r->call->arena, struct names);
+    int err = p ? drop_records(co, r, bucket, p) : ENOMEM;
 
-    for (uint32_t at = 0; !err && at < d.ids.len; at += S3_UPLOAD_ID) {
-        char id[S3_UPLOAD_ID + 1] = { 0 };
-
-        memcpy(id, d.ids.s + at, S3_UPLOAD_ID);
-        err = s3_drop_upload(co, r, bucket, id);
-    }
-    return err;
+    return err ? err : drop_rest(co, r, bucket, p);
 }

@@ -397,6 +397,6 @@ int wg_s3_complete_upload(struct wg_co *co, struct s3_req *r)
     if (err)
         return err;
     /* What can't be removed now is an upload that was completed: abort or bucket removal get it. */
-    s3_drop_upload(co, r, &c->u.bucket, c->u.id);
+    s3_end_upload(co, r, &c->u);
     return wg_co_on_worker(co, write_completed, c);
 }

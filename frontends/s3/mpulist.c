@@ -1,20 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * ListMultipartUploads. Uploads are stored by id and asked for by key, so all records of the bucket
- * are read (several at a time) and put in order here; what is under way at one time is bounded by the clients.
+ * ListMultipartUploads. Records sort as uploads are listed (mpu.h), so a page of uploads is a page of
+ * records, and a group that is rolled up into a common prefix is passed over in one step.
  */
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "mpu.h"
 
-#define AT_ONCE 16
-#define UPLOADS_MAX 100000 /* of one bucket; beyond it the list would be wrong, so it is an error */
+#define PAGE_BYTES (512u << 10)
 
 struct row {
-    struct uploads *all;
     char id[S3_UPLOAD_ID + 1];
-    struct wg_str key; /* len 0: no record (being made, or being dropped) */
+    struct wg_str key;
     struct wg_str prefix; /* len > 0: rolled up into it */
     int64_t started;
     uint32_t uid;
@@ -25,120 +22,188 @@ struct row {
 struct uploads {
     struct s3_req *r;
     struct wg_ref bucket;
-    struct row *row;
-    unsigned n, room;
     struct wg_str prefix, delimiter, key_marker, id_marker;
     uint32_t max;
     bool url, truncated;
+    struct row *row; /* max of them */
+    unsigned n;
+    /* Uploads whose records sort alike: those of one key, or of keys too long to be told apart there. */
+    struct wg_str sorted;
+    struct row *same;
+    unsigned nsame, room;
+    struct wg_str passed; /* a common prefix just given: the walk goes on behind it */
 };
 
-static int add_id(void *arg, const char *id)
-{
-    struct uploads *u = arg;
-
-    if (u->n == UPLOADS_MAX)
-        return S3E(SlowDown);
-    if (u->n == u->room) {
-        unsigned room = u->room ? u->room * 2 : 64;
-        struct row *more = wg_alloc(&u->r->call->arena, room * sizeof *more);
-
-        if (!more)
-            return ENOMEM;
-        if (u->n)
-            memcpy(more, u->row, u->n * sizeof *more);
-        u->row = more;
-        u->room = room;
-    }
-    u->row[u->n] = (struct row){ .all = u };
-    memcpy(u->row[u->n++].id, id, S3_UPLOAD_ID + 1);
-    return 0;
-}
-
-static int read_row(struct wg_co *co, void *arg)
-{
-    struct row *row = arg;
-    struct uploads *u = row->all;
-    char key[S3_UPLOAD_KEY];
-    struct wg_get_in in = { .bucket = u->bucket, .space = WG_SPACE_UPLOADS, .key = s3_upload_record(row->id, key) };
-    const struct wg_get_out *out;
-    struct wg_str name;
-    int err = wg_co_get(co, u->r->top, &in, &out);
-
-    if (err)
-        return err == ENOENT || err == EACCES || err == ENOTDIR || err == EISDIR ? 0 : err;
-    if (!wg_s3_meta_get(out->meta, S3_META_KEY, &name) || !wg_s3_has_prefix(name, u->prefix))
-        return 0;
-    row->started = out->attr.mtime.sec;
-    row->uid = out->attr.uid;
-    s3_upload_sums(out->meta, &row->alg, &row->type);
-    return wg_strdup(&u->r->call->arena, name, &row->key);
-}
-
-static int read_rows(struct wg_co *co, struct uploads *u)
-{
-    struct wg_co_group *g = wg_co_group(co, AT_ONCE);
-    int err = 0, joined;
-
-    if (!g)
-        return ENOMEM;
-    for (unsigned i = 0; i < u->n && !err; i++)
-        err = wg_co_spawn(g, "ListMultipartUploads record", read_row, &u->row[i]);
-    joined = wg_co_collect(g);
-    return err ? err : joined;
-}
-
-/* ---- Order and markers ---- */
+/* ---- Rows ---- */
 
 static int by_key(const void *a, const void *b)
 {
     const struct row *x = a, *y = b;
     int c = wg_s3_compare(x->key, y->key);
 
-    if (c)
-        return c;
-    return x->started != y->started ? (x->started > y->started) - (x->started < y->started) : strcmp(x->id, y->id);
+    return c ? c : strcmp(x->id, y->id);
 }
 
-/* With an upload-id-marker: uploads of the marker's key after that one, then later keys. */
-static bool after_markers(const struct uploads *u, const struct row *row, bool *seen_id)
+/* After the markers: later keys, and with an upload id the later ids of the marker's key. */
+static bool is_after(const struct uploads *u, const struct row *row)
 {
     int c = u->key_marker.len ? wg_s3_compare(row->key, u->key_marker) : 1;
 
-    if (c == 0 && u->id_marker.len) {
-        bool was = *seen_id;
-
-        *seen_id |= wg_str_eq(wg_str_of(row->id), u->id_marker);
-        return was;
-    }
+    if (c == 0 && u->id_marker.len)
+        return wg_s3_compare(wg_str_of(row->id), u->id_marker) > 0;
     return c > 0;
 }
 
-/* Keeps the rows of this page: those shown, and of rolled-up ones the first. */
-static void select_rows(struct uploads *u)
+/* No more of this group: unless its records can't be told from others by their names. */
+static void pass_over(struct uploads *u, struct wg_str group)
 {
-    struct wg_str last = { NULL, 0 };
-    unsigned kept = 0;
-    bool seen_id = false;
+    char sorted[WG_KEY_MAX];
 
-    if (u->n)
-        qsort(u->row, u->n, sizeof *u->row, by_key);
-    for (unsigned i = 0; i < u->n; i++) {
-        struct row *row = &u->row[i];
+    if (s3_upload_sorted(group, sorted).len < S3_UPLOAD_SORTED + 2)
+        u->passed = group;
+}
 
-        if (row->key.len == 0 || !after_markers(u, row, &seen_id))
-            continue;
-        row->prefix = wg_s3_common_prefix(row->key, u->prefix, u->delimiter);
-        if (row->prefix.len && (wg_str_eq(row->prefix, last) ||
-                                (u->key_marker.len && wg_s3_compare(row->prefix, u->key_marker) <= 0)))
-            continue;
-        if (kept == u->max) {
-            u->truncated = u->max > 0;
-            break;
-        }
-        last = row->prefix;
-        u->row[kept++] = *row;
+/* Shows a row, or the prefix it belongs to. */
+static void show(struct uploads *u, struct row *row)
+{
+    struct wg_str last = u->n ? u->row[u->n - 1].prefix : (struct wg_str){ "", 0 };
+
+    if (u->truncated || !wg_s3_has_prefix(row->key, u->prefix) || !is_after(u, row))
+        return;
+    row->prefix = wg_s3_common_prefix(row->key, u->prefix, u->delimiter);
+    if (row->prefix.len) {
+        pass_over(u, row->prefix);
+        if (wg_str_eq(row->prefix, last) || (u->key_marker.len && wg_s3_compare(row->prefix, u->key_marker) <= 0))
+            return;
     }
-    u->n = kept;
+    if (u->n == u->max)
+        u->truncated = true;
+    else
+        u->row[u->n++] = *row;
+}
+
+static void show_same(struct uploads *u)
+{
+    if (u->nsame > 1)
+        qsort(u->same, u->nsame, sizeof *u->same, by_key);
+    for (unsigned i = 0; i < u->nsame; i++)
+        show(u, &u->same[i]);
+    u->nsame = 0;
+}
+
+static int keep_same(struct uploads *u, const struct row *row)
+{
+    if (u->nsame == u->room) {
+        unsigned room = u->room ? u->room * 2 : 16;
+        struct row *more = wg_alloc(&u->r->call->arena, room * sizeof *more);
+
+        if (!more)
+            return ENOMEM;
+        if (u->nsame)
+            memcpy(more, u->same, u->nsame * sizeof *more);
+        u->same = more;
+        u->room = room;
+    }
+    u->same[u->nsame++] = *row;
+    return 0;
+}
+
+static int take_record(struct uploads *u, const struct wg_objent *e)
+{
+    struct wg_arena *arena = &u->r->call->arena;
+    struct wg_str sorted, key;
+    struct row row = { .started = e->mtime.sec, .uid = e->uid };
+    int err = 0;
+
+    if (!s3_upload_split(e->key, &sorted, row.id) || !wg_s3_meta_get(e->meta, S3_META_KEY, &key))
+        return 0;
+    if (!wg_str_eq(sorted, u->sorted)) {
+        show_same(u);
+        err = wg_strdup(arena, sorted, &u->sorted);
+    }
+    s3_upload_sums(e->meta, &row.alg, &row.type);
+    if (!err)
+        err = wg_strdup(arena, key, &row.key);
+    return err ? err : keep_same(u, &row);
+}
+
+/* ---- The walk ---- */
+
+/* Where the markers say to begin; what sorts there and is not after them is left out by is_after. */
+static struct wg_str first_marker(const struct uploads *u, char *to)
+{
+    static const char behind_ids[S3_UPLOAD_ID + 1] = "\xff";
+    char id[S3_UPLOAD_ID + 1] = "";
+    struct wg_str sorted;
+
+    if (!u->key_marker.len)
+        return (struct wg_str){ to, 0 };
+    sorted = s3_upload_sorted(u->key_marker, to);
+    if (sorted.len == S3_UPLOAD_SORTED + 2) /* other keys may sort alike */
+        return sorted;
+    if (!u->id_marker.len)
+        memcpy(id, behind_ids, sizeof id);
+    else
+        memcpy(id, u->id_marker.s, u->id_marker.len < S3_UPLOAD_ID ? u->id_marker.len : S3_UPLOAD_ID);
+    sorted = s3_upload_record(u->key_marker, id, to);
+    sorted.len -= S3_UPLOAD_ID - (uint32_t)strlen(id);
+    return sorted;
+}
+
+/* Reads records until a page is full, or there are no more, or a group has to be passed over. */
+static int walk_on(struct wg_co *co, struct uploads *u, struct wg_list_in *in, bool *ret_more)
+{
+    const struct wg_list_out *out;
+    struct wg_objent e;
+    int err;
+
+    in->max = u->max - u->n + 2; /* one that tells whether there is more, and one that ends the last group */
+    err = wg_co_list(co, u->r->top, in, &out);
+    if (err)
+        return err == ESTALE ? S3E(NoSuchBucket) : err;
+    for (struct wg_cursor c = wg_cursor(&out->entries); !err && !u->passed.len && wg_next_objent(&c, &e);)
+        err = e.prefix ? 0 : take_record(u, &e);
+    *ret_more = out->truncated && out->next.len > 0;
+    in->start_at = false;
+    return err ? err : wg_strdup(&u->r->call->arena, out->next, &in->marker);
+}
+
+/* The first record that can't be of the group just passed; len 0: there is none. */
+static int pass(struct uploads *u, struct wg_list_in *in)
+{
+    char sorted[WG_KEY_MAX], *to = wg_alloc(&u->r->call->arena, WG_KEY_MAX);
+    struct wg_str group = s3_upload_sorted(u->passed, sorted);
+
+    if (!to)
+        return ENOMEM;
+    u->passed.len = 0;
+    in->marker = wg_s3_after_prefix(group, to);
+    in->start_at = true;
+    u->nsame = 0; /* of the group, or above it and read again */
+    u->sorted.len = 0;
+    return 0;
+}
+
+static int walk(struct wg_co *co, struct uploads *u)
+{
+    char prefix[WG_KEY_MAX], marker[WG_KEY_MAX];
+    struct wg_list_in in = { .bucket = u->bucket, .space = WG_SPACE_UPLOADS, .start_at = true,
+                             .prefix = s3_upload_sorted(u->prefix, prefix), .size = PAGE_BYTES,
+                             .flags = WG_LIST_META };
+    bool more = u->max > 0;
+    int err = 0;
+
+    in.marker = first_marker(u, marker);
+    while (!err && more && !u->truncated) {
+        err = walk_on(co, u, &in, &more);
+        if (!err && !more && !u->passed.len)
+            show_same(u); /* the last group; it may be one to pass over, and then there is none behind it */
+        if (!err && u->passed.len && !u->truncated) {
+            err = pass(u, &in);
+            more = true;
+        }
+    }
+    return err;
 }
 
 /* ---- The answer ---- */
@@ -184,7 +249,6 @@ static int write_uploads(void *arg)
     struct uploads *u = arg;
     struct wg_s3_xml *x = wg_s3_xml_new("ListMultipartUploadsResult");
 
-    select_rows(u);
     write_head(x, u);
     for (unsigned i = 0; i < u->n; i++)
         if (u->row[i].prefix.len == 0)
@@ -213,10 +277,10 @@ int wg_s3_list_uploads(struct wg_co *co, struct s3_req *r)
         err = wg_s3_open_bucket(co, r, r->uri.bucket, &u.bucket);
     if (!err)
         err = wg_s3_may(co, r, &u.bucket, S3_MAY_READ);
-    if (!err)
-        err = s3_each_upload(co, r, &u.bucket, add_id, &u);
-    if (!err)
-        err = read_rows(co, &u);
+    if (!err) {
+        u.row = wg_alloc(&r->call->arena, (u.max ? u.max : 1) * sizeof *u.row);
+        err = u.row ? walk(co, &u) : ENOMEM;
+    }
     if (err == S3E(NoSuchBucket))
         wg_s3_forget_bucket(r, r->uri.bucket);
     return err ? err : wg_co_on_worker(co, write_uploads, &u);

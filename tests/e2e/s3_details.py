@@ -11,6 +11,7 @@ import argparse
 import base64
 import hashlib
 import os
+import re
 import ssl
 import sys
 import unittest
@@ -345,6 +346,54 @@ class Multipart(Case):
             for i in ids:
                 self.s3.abort_multipart_upload(Bucket=self.b, Key=k, UploadId=i)
         self.assertNotIn('Uploads', self.s3.list_multipart_uploads(Bucket=self.b))
+
+    def start_raw(self, key):
+        """boto3 can't read an answer that shows a control character."""
+        text = self.raw('POST', '/%s/%s?uploads=' % (self.b, urllib.parse.quote(key)))[1]
+        return re.search(b'<UploadId>([0-9a-f]{32})<', text)[1].decode()
+
+    def list_uploads(self, n, **kw):
+        """All pages of n: (key, id) and prefixes in the order they came."""
+        got, more, key = [], {}, urllib.parse.unquote_plus
+        while True:
+            r = self.s3.list_multipart_uploads(Bucket=self.b, MaxUploads=n, EncodingType='url', **kw, **more)
+            rows = [(key(u['Key']), u['UploadId']) for u in r.get('Uploads', [])]
+            prefixes = [key(p['Prefix']) for p in r.get('CommonPrefixes', [])]
+            self.assertLessEqual(len(rows) + len(prefixes), n)
+            got += sorted(rows + [(p, '') for p in prefixes], key=lambda x: x[0].encode())
+            if not r['IsTruncated']:
+                return got
+            self.assertEqual(len(rows) + len(prefixes), n)
+            more = {'KeyMarker': key(r['NextKeyMarker']), 'UploadIdMarker': r.get('NextUploadIdMarker', '')}
+
+    def test_pages_of_uploads(self):
+        keys = ['a', 'a-b', 'a.b', 'a/', 'a/b', 'a//b', 'a0', 'a~', 'b/c/d', 'b/c/e', 'b.', '.', '..', '.@x', 'k/x', '0/.', '\u00e9', 'a\x01', 'a\x01b',
+                'a\x02', 'x' * 300 + '/y', 'x' * 300 + '.y', 'l' * 1000 + 'b', 'l' * 1000 + 'a', 'l' * 1000 + '/a', 'l' * 1000 + '/b', '.' * 600 + 'a',
+                '.' * 600 + '/', '.' * 600] + ['a'] * 5
+        all_ups = sorted(((k, self.start_raw(k)) for k in keys), key=lambda x: (x[0].encode(), x[1]))
+        of_a = [i for k, i in all_ups if k == 'a']
+        self.assertEqual(of_a, sorted(of_a))
+        self.assertEqual(len(all_ups), len(keys))
+        for n in (1, 2, 3, 7, 1000):
+            self.assertEqual(self.list_uploads(n), all_ups, n)
+            for prefix in ('a', 'a/', 'b/c', 'l' * 1000, 'l' * 1001, '.' * 599, '.'):
+                self.assertEqual(self.list_uploads(n, Prefix=prefix), [u for u in all_ups if u[0].startswith(prefix)], (n, prefix))
+            for prefix in ('', 'a', 'a/', 'l', 'l' * 1000 + '/', 'b/', 'x'):
+                want = []
+                for k, i in all_ups:
+                    if not k.startswith(prefix):
+                        continue
+                    cut = k.find('/', len(prefix))
+                    row = (k[:cut + 1], '') if cut >= 0 else (k, i)
+                    if not want or want[-1] != row:
+                        want.append(row)
+                self.assertEqual(self.list_uploads(n, Prefix=prefix, Delimiter='/'), want, (n, prefix))
+        r = self.s3.list_multipart_uploads(Bucket=self.b, KeyMarker='a', UploadIdMarker=of_a[2], MaxUploads=3, EncodingType='url')
+        self.assertEqual([u['UploadId'] for u in r['Uploads']], of_a[3:] + [self.list_uploads(1000)[all_ups.index(('a', of_a[5])) + 1][1]] * (3 - len(of_a[3:])))
+        r = self.s3.list_multipart_uploads(Bucket=self.b, KeyMarker='a', MaxUploads=1, EncodingType='url')
+        self.assertEqual(r['Uploads'][0]['Key'], 'a%01')
+        self.assertEqual(self.s3.list_multipart_uploads(Bucket=self.b, KeyMarker='\u00ff').get('Uploads', []), [])
+        self.s3.delete_bucket(Bucket=self.b)
 
     def test_a_bucket_with_uploads_can_go(self):
         self.part(self.start(), 1, b'x')
