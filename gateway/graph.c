@@ -10,7 +10,7 @@
 struct wg_stats *wg_stats_new(void);
 
 /*
- * For each fop, who treats it: this xlator, or the nearest below it through single children.
+ * For each fop, who treats it: this xlator, or the nearest below it through single (or serving) children.
  * Children are declared, hence linked, before their parents.
  */
 static void link_xlator(struct wg_xlator *xl)
@@ -23,7 +23,7 @@ static void link_xlator(struct wg_xlator *xl)
         if (fn) {
             xl->route[op].xl = xl;
             xl->route[op].fn = fn;
-        } else if (xl->nchildren == 1) {
+        } else if (xl->nchildren == 1 || (xl->nchildren > 1 && xl->class->first_child_serves)) {
             xl->route[op] = xl->children[0]->route[op];
         }
     }

@@ -12,6 +12,7 @@
     X(wg_debug_sink) \
     X(wg_debug_trace) \
     X(wg_features_locks) \
+    X(wg_features_pull) \
     X(wg_performance_io_threads) \
     X(wg_protocol_client) \
     X(wg_protocol_server) \

@@ -53,7 +53,7 @@ struct wg_set_layers {
 struct wg_set_brick {
     int line; /* where it stands in the file; 0: not given. First in each section. */
     const char *name, *volume, *volume_id, *directory, *listen;
-    struct wg_set_strs allow;
+    struct wg_set_strs allow, pull_allow, peers;
     bool plain, init;
     struct wg_set_layers layers;
     struct wg_set_tunes tune;
@@ -62,7 +62,7 @@ struct wg_set_brick {
 /* An entry of bricks: a brick server that volumes use. */
 struct wg_set_remote {
     int line;
-    const char *name, *address, *peer_name;
+    const char *name, *address, *peer_name, *volume, *volume_id;
     int64_t lanes;
     bool plain;
 };

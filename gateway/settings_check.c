@@ -177,6 +177,24 @@ int wg_settings_check_gateway(const struct wg_settings *s, wg_set_error *err, vo
     return k.errors;
 }
 
+static void check_peers(struct checker *k)
+{
+    const struct wg_set_brick *b = &k->s->brick;
+
+    check_bricks(k);
+    for (unsigned i = 0; i < b->peers.n; i++) {
+        const struct wg_set_remote *r = wg_settings_remote(k->s, b->peers.s[i]);
+
+        if (!r)
+            complain(k, b->line, "brick.peers: there is no brick '%s' in bricks", b->peers.s[i]);
+        else if (!r->volume)
+            complain(k, r->line, "brick %s needs volume, since brick.peers names it", r->name);
+        for (unsigned j = 0; j < i; j++)
+            if (strcmp(b->peers.s[i], b->peers.s[j]) == 0)
+                complain(k, b->line, "brick.peers has '%s' twice", b->peers.s[i]);
+    }
+}
+
 int wg_settings_check_brick(const struct wg_settings *s, wg_set_error *err, void *arg)
 {
     struct checker k = { .s = s, .err = err, .arg = arg };
@@ -193,5 +211,6 @@ int wg_settings_check_brick(const struct wg_settings *s, wg_set_error *err, void
         if (s->brick.allow.n == 0)
             complain(&k, s->brick.line, "brick.allow is empty: no gateway may connect");
     }
+    check_peers(&k);
     return k.errors;
 }

@@ -53,6 +53,9 @@ static const struct wg_set_row brick_rows[] = {
       "host:port or [v6]:port." },
     { "allow", WG_SET_STRS, AT(allow), .wants = wg_set_wants_text, .help = "Names in certificates of the gateways that may "
       "connect." },
+    { "pull-allow", WG_SET_STRS, AT(pull_allow), .help = "Names in certificates of the bricks that may "
+      "copy from this one; without it, those in allow." },
+    { "peers", WG_SET_STRS, AT(peers), .help = "Bricks (of bricks) that this one may copy from." },
     { "plain", WG_SET_BOOL, AT(plain), .value = "false", .help = "Without TLS: whoever reaches the "
       "port is trusted." },
     { "init", WG_SET_BOOL, AT(init), .value = "false", .help = "Prepare a directory that is no brick "
@@ -72,6 +75,8 @@ static const struct wg_set_row remote_rows[] = {
     { "address", WG_SET_STR, AT(address), .must = true, .wants = wg_set_wants_endpoint, .help = "host:port or [v6]:port." },
     { "peer-name", WG_SET_STR, AT(peer_name), .help = "Name its certificate must carry; without "
       "it, the brick's name." },
+    { "volume", WG_SET_STR, AT(volume), .help = "The volume it belongs to: needed of brick.peers." },
+    { "volume-id", WG_SET_STR, AT(volume_id), .help = "That volume's UUID, if it was given one." },
     { "lanes", WG_SET_INT, AT(lanes), 1, 16, "3", .help = "Connections, each with a thread; the first is kept for small calls." },
     { "plain", WG_SET_BOOL, AT(plain), .value = "false", .help = "Without TLS." },
     { NULL }

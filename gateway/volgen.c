@@ -153,14 +153,16 @@ static void store(struct gen *g, const char *volume, const char *id, const char 
     end(g, "io-threads");
 }
 
-static void client(struct gen *g, const struct wg_settings *s, const struct wg_set_volume *v,
-                   const struct wg_set_remote *b)
+/* puller: from a brick, to copy; then name is not the brick's, which could be another translator's. */
+static void client(struct gen *g, const struct wg_settings *s, const char *name, const char *volume,
+                   const char *volume_id, const struct wg_set_remote *b, bool puller)
 {
     const char *peer = b->peer_name ? b->peer_name : b->name;
 
-    begin(g, b->name, "protocol/client");
+    begin(g, name, "protocol/client");
     option(g, "remote", b->address);
-    option_ids(g, v->name, v->id, b->name);
+    option_ids(g, volume, volume_id, b->name);
+    option(g, "puller", puller ? "yes" : NULL);
     option_int(g, "lanes", b->lanes);
     option_tls(g, s, b->plain);
     if (!b->plain) {
@@ -205,11 +207,40 @@ char *wg_volgen_volume(const struct wg_settings *s, const struct wg_set_volume *
     fprintf(g.f, "# volume %s, from %s\n", v->name, s->file);
     /* Making the private directory is harmless here: there is no other machine's disk to miss. */
     if (b)
-        client(&g, s, v, b);
+        client(&g, s, b->name, v->name, v->id, b, false);
     else
         store(&g, v->name, v->id, v->directory, "local", true, false);
     add_layers(&g, &v->layers, b ? b->name : "locks");
     return finish(g.f, &text);
+}
+
+/* Copies from the brick's peers; above the user's layers, which so see what is written. Returns the top. */
+static const char *add_pull(struct gen *g, const struct wg_settings *s, const char *below)
+{
+    const struct wg_set_strs *peers = &s->brick.peers;
+    char *names = NULL, name[80];
+    size_t len;
+    FILE *f = peers->n ? open_memstream(&names, &len) : NULL;
+
+    if (!f)
+        return below;
+    fputs(below, f);
+    for (unsigned i = 0; i < peers->n; i++) {
+        const struct wg_set_remote *b = wg_settings_remote(s, peers->s[i]);
+
+        if (!b)
+            continue;
+        snprintf(name, sizeof name, "peer-%s", b->name);
+        client(g, s, name, b->volume ? b->volume : "", b->volume_id, b, true);
+        fprintf(f, " %s", name);
+    }
+    if (fclose(f) == 0) {
+        begin(g, "pull", "features/pull");
+        end(g, names);
+        below = "pull";
+    }
+    free(names);
+    return below;
 }
 
 char *wg_volgen_brick(const struct wg_settings *s)
@@ -225,12 +256,15 @@ char *wg_volgen_brick(const struct wg_settings *s)
     fprintf(g.f, "# brick %s of volume %s, from %s\n", b->name, b->volume, s->file);
     store(&g, b->volume, b->volume_id, b->directory, b->name, b->init, true);
     below = add_layers(&g, &b->layers, "locks");
+    below = add_pull(&g, s, below);
     begin(&g, "server", "protocol/server");
     option(&g, "listen", b->listen);
     option_ids(&g, b->volume, b->volume_id, b->name);
     option_tls(&g, s, b->plain);
     if (!b->plain)
         option_list(&g, "tls-allow", &b->allow);
+    if (!b->plain && b->pull_allow.n)
+        option_list(&g, "pull-allow", &b->pull_allow);
     end(&g, below);
     return finish(g.f, &text);
 }

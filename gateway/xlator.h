@@ -59,6 +59,7 @@ struct wg_class {
     const struct wg_class *(*instance)(struct wg_xlator *xl, char *why, size_t size);
     /* Set in what instance gave: frees it, when its xlator is freed. */
     void (*forget)(const struct wg_class *class);
+    bool first_child_serves; /* what it does not treat goes to its first child, however many it has */
     wg_handler *any;
     wg_handler *fops[WG_OP_MAX]; /* [WG_OP_lookup] = nlc_lookup, ... */
 };

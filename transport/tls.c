@@ -637,3 +637,18 @@ int tls_error(SSL *ssl, char *text, size_t size)
     ERR_clear_error();
     return err;
 }
+
+bool wg_lane_peer_listed(struct wg_lane *l, const char *const *allow, unsigned nallow, const char *allow_file)
+{
+    X509 *cert = l->ssl ? SSL_get0_peer_certificate(l->ssl) : NULL;
+    struct tls_state list = { 0 };
+    bool listed = false;
+
+    if (!cert)
+        return false;
+    if (!names_copy(&list.allow, &list.nallow, allow, nallow) &&
+        !(allow_file && names_read(&list.allow, &list.nallow, allow_file)))
+        listed = cert_names(cert, like_allowed, &list);
+    names_free(list.allow, list.nallow);
+    return listed;
+}

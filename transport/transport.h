@@ -270,6 +270,12 @@ int wg_tls_set_allow(struct wg_tls *tls, const char *const *allow, unsigned nall
                      size_t errsize);
 struct wg_tls *wg_tls_ref(struct wg_tls *tls);
 void wg_tls_unref(struct wg_tls *tls);
+/*
+ * Whether a name of the lane's peer is on this list (as in wg_tls_config) or in the file (NULL: none): for
+ * rights beyond that of connecting. false on a plain lane. From a callback of the lane.
+ */
+bool wg_lane_peer_listed(struct wg_lane *lane, const char *const *allow, unsigned nallow,
+                         const char *allow_file);
 /* Not-after of our certificate, seconds since 1970: for warnings and metrics. */
 int64_t wg_tls_expires(struct wg_tls *tls);
 

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "xlators/protocol/options.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <uuid/uuid.h>
 
 #include "log.h"
+#include "gateway/options.h"
 
 #define WG_LOG_PART "protocol"
 
@@ -33,6 +35,19 @@ static const char *optional(struct wg_xlator *xl, const char *name)
     return v && *v ? v : NULL;
 }
 
+/* Who may connect: tls-allow, and of a server, those who may only pull. */
+static char **allowed_words(struct wg_xlator *xl, unsigned *ret_n)
+{
+    bool pulls = wg_option_find(xl->class->options, "pull-allow") != NULL;
+    char **words = NULL, *both;
+
+    if (asprintf(&both, "%s %s", wg_opt_str(xl, "tls-allow"), pulls ? wg_opt_str(xl, "pull-allow") : "") < 0)
+        return NULL;
+    words = wg_protocol_words(both, ret_n);
+    free(both);
+    return words;
+}
+
 int wg_protocol_tls(struct wg_xlator *xl, struct wg_tls **ret)
 {
     struct wg_tls_config config = {
@@ -53,7 +68,7 @@ int wg_protocol_tls(struct wg_xlator *xl, struct wg_tls **ret)
         wg_error("%s: tls-cert, tls-key and tls-ca are needed (or tls off)", xl->name);
         return EINVAL;
     }
-    allow = wg_protocol_words(wg_opt_str(xl, "tls-allow"), &config.nallow);
+    allow = allowed_words(xl, &config.nallow);
     if (!allow)
         return ENOMEM;
     config.allow = (const char *const *)allow;
@@ -73,7 +88,7 @@ int wg_protocol_tls_reload(struct wg_xlator *xl, struct wg_tls *tls)
 
     if (!tls)
         return 0;
-    allow = wg_protocol_words(wg_opt_str(xl, "tls-allow"), &n);
+    allow = allowed_words(xl, &n);
     if (!allow)
         return ENOMEM;
     err = wg_tls_set_allow(tls, (const char *const *)allow, n, text, sizeof text);

@@ -164,6 +164,7 @@ void wg_put_hello(struct wg_enc *e, const struct wg_hello *h)
     put64(e, h->epoch);
     put64(e, h->settle);
     put32(e, h->slots);
+    put8(e, h->kind);
     close_section(e, s);
 }
 
@@ -179,6 +180,7 @@ int wg_get_hello(struct wg_dec *d, struct wg_hello *ret)
     ret->epoch = get64(d);
     ret->settle = get64(d);
     ret->slots = get32(d);
+    ret->kind = get8(d);
     return leave_section(d, outer);
 }
 

@@ -39,6 +39,11 @@ static inline unsigned wg_id_slot(uint64_t id)
     return id & 0xffff;
 }
 
+enum wg_session_kind {
+    WG_SESSION_CLIENT,    /* every fop but ref_read */
+    WG_SESSION_PULLER,    /* another brick: ref_read and ref_peer, nothing else */
+};
+
 /* What a lane starts with. The fop table of the sender follows the fields. */
 struct wg_hello {
     uint16_t version;
@@ -49,6 +54,7 @@ struct wg_hello {
     uint64_t epoch;
     uint64_t settle;      /* finish what is of epochs below before the answer */
     uint32_t slots;       /* that it will use, 1 to WG_WIRE_SLOTS_MAX */
+    uint8_t kind;         /* enum wg_session_kind */
 };
 
 struct wg_welcome {

@@ -18,6 +18,8 @@ static const struct wg_option options[] = {
     { "shared-thread", WG_OPT_BOOL, 0, 0, "off", "One polling thread serves all lanes.", false },
     { "peer-name", WG_OPT_STR, 0, 0, "", "Name that the brick's certificate must carry, besides "
       "tls-allow.", false },
+    { "puller", WG_OPT_BOOL, 0, 0, "no", "Connect as a brick that copies from this one: only references "
+      "are read, and nothing else would be allowed.", false },
     { "outstanding", WG_OPT_INT, 1, WG_WIRE_SLOTS_MAX, "256", "Calls at the brick at a time; more wait "
       "here.", false },
     { "request-timeout", WG_OPT_TIME, 100, 3600000, "30s", "Deadline of a call that has none.", true },

@@ -18,6 +18,7 @@ static void say_hello(struct wg_client_lane *l, struct wg_lane *lane, uint64_t c
         .epoch = atomic_load(&c->epoch),
         .settle = atomic_load(&c->settle),
         .slots = c->table.nslots,
+        .kind = wg_opt_bool(c->xl, "puller") ? WG_SESSION_PULLER : WG_SESSION_CLIENT,
     };
     struct wg_iobuf *buf = wg_iobuf_get(WG_MSG_BODY_MAX);
     struct wg_enc e;

@@ -245,6 +245,17 @@ static bool no_memory(struct wg_server_lane *l)
     return false;
 }
 
+/*
+ * Another brick reads references, and asks who it is here. Gateways do all the rest: what is copied between
+ * bricks has no reason to come to them this way.
+ */
+static bool may(const struct wg_session *s, unsigned op, const void *in)
+{
+    if (op == WG_OP_ref_peer)
+        return !s->puller || wg_gfid_is_zero(((const struct wg_ref_peer_in *)in)->source);
+    return s->puller == (op == WG_OP_ref_read);
+}
+
 /* Ends in a started call (true), or in an answer, or in the lane's end. */
 static bool begin(struct wg_server_lane *l, const struct wg_msg_hdr *hdr, struct wg_call *call,
                   struct wg_dec *d)
@@ -274,6 +285,10 @@ static bool begin(struct wg_server_lane *l, const struct wg_msg_hdr *hdr, struct
     if (err == ENOMEM)
         return no_memory(l);
     err = wg_check_in(r.op, in);
+    if (!err && !may(l->session, r.op, in)) {
+        atomic_fetch_add_explicit(&l->server->forbidden, 1, memory_order_relaxed);
+        err = EACCES;
+    }
     if (err) {
         send_error(l, hdr->id, r.op, 0, err);
         return false;

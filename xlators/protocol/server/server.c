@@ -14,6 +14,9 @@ static const struct wg_option options[] = {
       "unix:/path, separated by spaces or commas.", false },
     { "outstanding", WG_OPT_INT, 1, WG_WIRE_SLOTS_MAX, "256", "Calls that one client may have here at a "
       "time; a client that asks for more is refused.", false },
+    { "pull-allow", WG_OPT_STR, 0, 0, "", "Names in certificates of the bricks that may copy from this "
+      "one, in the form of tls-allow; who is only here may do nothing else. Empty: those of tls-allow may.",
+      true },
     { "max-clients", WG_OPT_INT, 1, 100000, "1024", "Clients at a time.", false },
     { "max-lanes", WG_OPT_INT, 1, 100000, "4096", "Connections at a time.", false },
     { "lease", WG_OPT_TIME, 100, 3600000, "5s", "For how long after a deadline a client that can't "
@@ -143,6 +146,7 @@ static void dump_session(struct wg_session *s, struct wg_dump *d)
     wg_dump_object(d, NULL);
     wg_dump_str(d, "name", s->name);
     wg_dump_str(d, "certificate", s->peer);
+    wg_dump_bool(d, "puller", s->puller);
     wg_dump_fmt(d, "client", "%02x%02x%02x%02x", s->client[0], s->client[1], s->client[2], s->client[3]);
     wg_dump_u64(d, "running", atomic_load(&s->running));
     wg_dump_u64(d, "epoch", atomic_load(&s->cache.epoch));
@@ -178,6 +182,7 @@ static void server_dump(struct wg_xlator *xl, struct wg_dump *d)
     wg_dump_u64(d, "refused_stale", atomic_load(&v->stale));
     wg_dump_u64(d, "refused_late", atomic_load(&v->late));
     wg_dump_u64(d, "clients_refused", atomic_load(&v->refused));
+    wg_dump_u64(d, "forbidden", atomic_load(&v->forbidden));
     wg_dump_u64(d, "malformed", atomic_load(&v->malformed));
     wg_dump_array(d, "sessions");
     pthread_mutex_lock(&v->lock);

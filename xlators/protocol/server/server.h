@@ -29,7 +29,7 @@ struct wg_server {
     struct wg_session *sessions;
     unsigned nsessions;
     struct wg_orphans orphans;    /* answers of clients that went away */
-    atomic_uint_least64_t replays, stale, late, refused, malformed;
+    atomic_uint_least64_t replays, stale, late, refused, malformed, forbidden;
 };
 
 /*
@@ -43,6 +43,7 @@ struct wg_session {
     char name[WG_WIRE_TEXT_MAX + 1];
     char peer[256];               /* of its certificate; another one may not use its id */
     uint32_t slots;
+    bool puller;                  /* another brick, that may read references only */
     struct wg_replycache cache;
     atomic_bool away;             /* it has no lane: what ends now goes to the orphans too */
     atomic_uint running;          /* calls; the last that a call's end touches */

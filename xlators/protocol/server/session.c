@@ -7,6 +7,7 @@
 #define WG_LOG_PART "server"
 #include "iobuf.h"
 #include "log.h"
+#include "xlators/protocol/options.h"
 #include "xlators/protocol/server/server.h"
 
 int wg_server_send(struct wg_server_lane *l, struct wg_msg *m)
@@ -49,6 +50,7 @@ static struct wg_session *session_new(struct wg_server *v, const struct wg_hello
     snprintf(s->name, sizeof s->name, "%.*s", (int)h->name.len, h->name.s ? h->name.s : "");
     snprintf(s->peer, sizeof s->peer, "%s", peer);
     s->slots = h->slots;
+    s->puller = h->kind == WG_SESSION_PULLER;
     pthread_mutex_init(&s->lock, NULL);
     return s;
 }
@@ -151,7 +153,8 @@ static struct wg_session *join(struct wg_server *v, const struct wg_hello *h, co
             v->sessions = s;
             v->nsessions++;
         }
-    } else if (strcmp(s->peer, peer) || s->slots != h->slots) {
+    } else if (strcmp(s->peer, peer) || s->slots != h->slots ||
+               s->puller != (h->kind == WG_SESSION_PULLER)) {
         *why = "this client id is another's";
         s = NULL;
     }
@@ -284,6 +287,30 @@ static void enlist(struct wg_server_lane *l, struct wg_session *s)
     pthread_mutex_unlock(&s->lock);
 }
 
+static bool listed(struct wg_server_lane *l, const char *option, const char *file)
+{
+    unsigned n;
+    char **words = wg_protocol_words(wg_opt_str(l->server->xl, option), &n);
+    bool is = words && wg_lane_peer_listed(l->lane, (const char *const *)words, n, file);
+
+    free(words);
+    return is;
+}
+
+/* What the certificate's names allow, beyond the connection. NULL, or why not. */
+static const char *not_allowed(struct wg_server_lane *l, const struct wg_hello *h)
+{
+    const char *file = wg_opt_str(l->server->xl, "tls-allow-file");
+
+    if (h->kind > WG_SESSION_PULLER)
+        return "this kind of client is not known here";
+    if (!l->server->tls || !*wg_opt_str(l->server->xl, "pull-allow"))
+        return NULL;
+    if (h->kind == WG_SESSION_PULLER)
+        return listed(l, "pull-allow", NULL) ? NULL : "its name is not in pull-allow";
+    return listed(l, "tls-allow", *file ? file : NULL) ? NULL : "its name may only pull (option pull-allow)";
+}
+
 static void hello(struct wg_server_lane *l, struct wg_dec *d)
 {
     struct wg_server *v = l->server;
@@ -302,6 +329,9 @@ static void hello(struct wg_server_lane *l, struct wg_dec *d)
         return refuse(l, EACCES, "this brick is of another volume");
     if (other_id(h.brick, v->brick))
         return refuse(l, EACCES, "this is another brick");
+    why = not_allowed(l, &h);
+    if (why)
+        return refuse(l, EACCES, why);
     if (h.slots == 0 || h.slots > v->slots_max) {
         snprintf(text, sizeof text, "option outstanding is %u, but this brick allows %u", h.slots,
                  v->slots_max);
