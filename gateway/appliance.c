@@ -106,7 +106,7 @@ static int fill_volumes(struct doors *d, const struct appliance *a, const struct
 
     for (unsigned i = 0; i < s->volumes.n; i++) {
         d->volumes[i] = (struct wg_nfs_volume){
-            .name = v[i].name, .graph = a->graphs[i], .fileid32 = s->nfs.fileid32,
+            .name = v[i].name, .volume = a->graphs[i]->volume, .fileid32 = s->nfs.fileid32,
         };
         memcpy(d->volumes[i].key, a->key, sizeof a->key);
         if (wg_volgen_id(v[i].name, v[i].id, d->volumes[i].id)) {
@@ -149,7 +149,7 @@ static void fill_s3(struct doors *d, const struct appliance *a, const struct wg_
     snprintf(d->users, sizeof d->users, "%s%s", c->users ? c->users : s->state,
              c->users ? "" : "/users.db");
     d->s3 = (struct wg_s3_config){
-        .graph = a->graphs[volume_index(s, c->volume)],
+        .volume = a->graphs[volume_index(s, c->volume)]->volume,
         .http = c->port ? d->http : NULL, .https = c->tls_port ? d->https : NULL,
         .cert_file = c->certificate ? c->certificate : s->tls.certificate,
         .key_file = c->key ? c->key : s->tls.key,

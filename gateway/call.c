@@ -9,6 +9,7 @@
 #include <time.h>
 
 #define WG_LOG_PART "call"
+#include "graph.h"
 #include "lease.h"
 #include "log.h"
 #include "pool.h"
@@ -16,7 +17,6 @@
 
 #define CALL_BYTES 4096 /* the call and its arena's first memory, one pooled piece */
 #define DEPTH_MAX 48    /* nested steps on one stack before the next goes to a worker */
-#define SHARDS 64
 #define STAT_SHARDS 8
 
 /* A fan-out under way. It outlives the parent's next step: stragglers only touch this. */
@@ -38,7 +38,7 @@ struct wg_stats {
 static struct {
     pthread_mutex_t lock;
     struct wg_call *first;
-} shards[SHARDS];
+} shards[WG_CALL_SHARDS];
 
 static bool timing;
 static atomic_uint live;
@@ -112,17 +112,26 @@ static uint64_t new_id(void)
 
 static void init_shards(void)
 {
-    for (int i = 0; i < SHARDS; i++)
+    for (int i = 0; i < WG_CALL_SHARDS; i++)
         pthread_mutex_init(&shards[i].lock, NULL);
 }
 
-static void register_call(struct wg_call *call)
+/*
+ * A graph is counted in under the shard's lock, together with the reading of which graph it is. Who
+ * replaces it takes each of these locks afterwards (wg_graph_idle): so a call is either counted in the
+ * old graph by then, or sees the new one.
+ */
+static void register_call(struct wg_call *call, struct wg_volume *volume)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
 
     pthread_once(&once, init_shards);
-    call->shard = thread_number() % SHARDS;
+    call->shard = thread_number() % WG_CALL_SHARDS;
     pthread_mutex_lock(&shards[call->shard].lock);
+    if (volume)
+        call->graph = atomic_load_explicit(&volume->graph, memory_order_acquire);
+    if (call->graph)
+        call->graph->count[call->shard].in++;
     call->dump_prev = NULL;
     call->dump_next = shards[call->shard].first;
     if (call->dump_next)
@@ -145,7 +154,8 @@ static void unregister_call(struct wg_call *call)
     atomic_fetch_sub_explicit(&live, 1, memory_order_relaxed);
 }
 
-struct wg_call *wg_call_new(struct wg_graph *graph, enum wg_frontend from, const char *what)
+static struct wg_call *new_call(struct wg_graph *graph, struct wg_volume *volume, enum wg_frontend from,
+                                const char *what)
 {
     size_t head = (sizeof(struct wg_call) + 15) & ~(size_t)15;
     struct wg_call *call = wg_pool_get(&calls);
@@ -160,8 +170,18 @@ struct wg_call *wg_call_new(struct wg_graph *graph, enum wg_frontend from, const
     call->what = what;
     call->begin_ns = wg_now_ns();
     atomic_init(&call->refs, 1);
-    register_call(call);
+    register_call(call, volume);
     return call;
+}
+
+struct wg_call *wg_call_new(struct wg_graph *graph, enum wg_frontend from, const char *what)
+{
+    return new_call(graph, NULL, from, what);
+}
+
+struct wg_call *wg_volume_call(struct wg_volume *volume, enum wg_frontend from, const char *what)
+{
+    return new_call(NULL, volume, from, what);
 }
 
 void wg_call_ref(struct wg_call *call)
@@ -171,21 +191,43 @@ void wg_call_ref(struct wg_call *call)
 
 void wg_call_unref(struct wg_call *call)
 {
+    struct wg_graph *graph = call->graph;
+
     if (atomic_fetch_sub_explicit(&call->refs, 1, memory_order_acq_rel) != 1)
         return;
     unregister_call(call);
     wg_arena_fini(&call->arena);
+    if (graph) /* after the arena, whose release functions may need the translators */
+        atomic_fetch_add_explicit(&graph->count[thread_number() % WG_CALL_SHARDS].out, 1, memory_order_release);
     wg_pool_put(&calls, call);
 }
 
 void wg_calls_each(void (*each)(struct wg_call *call, void *arg), void *arg)
 {
-    for (int i = 0; i < SHARDS; i++) {
+    for (int i = 0; i < WG_CALL_SHARDS; i++) {
         pthread_mutex_lock(&shards[i].lock);
         for (struct wg_call *call = shards[i].first; call; call = call->dump_next)
             each(call, arg);
         pthread_mutex_unlock(&shards[i].lock);
     }
+}
+
+/*
+ * Ends are summed before beginnings: a call that ends meanwhile is seen as under way, never the other
+ * way round, so equal sums mean that there was a moment without any.
+ */
+bool wg_graph_idle(struct wg_graph *g)
+{
+    uint64_t in = 0, out = 0;
+
+    for (int i = 0; i < WG_CALL_SHARDS; i++)
+        out += atomic_load_explicit(&g->count[i].out, memory_order_acquire);
+    for (int i = 0; i < WG_CALL_SHARDS; i++) {
+        pthread_mutex_lock(&shards[i].lock);
+        in += g->count[i].in;
+        pthread_mutex_unlock(&shards[i].lock);
+    }
+    return in == out;
 }
 
 unsigned wg_calls_live(void)

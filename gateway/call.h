@@ -31,6 +31,7 @@ struct wg_call;
 struct wg_frame;
 struct wg_xlator;
 struct wg_graph;
+struct wg_volume;
 struct wg_lease;
 struct wg_use;
 struct wg_watch;
@@ -89,9 +90,18 @@ struct wg_call {
     uint16_t shard;
 };
 
+#define WG_CALL_SHARDS 64
+
 /*
  * A call, with a reference for the caller; calls, first arena blocks and all, are pooled per
- * thread. graph may be NULL (then wg_start's xlator decides). NULL when memory is out.
+ * thread. It is of the volume's graph of this moment and keeps that as it is until it ends; its
+ * fops are started at call->graph->entry. NULL when memory is out.
+ */
+struct wg_call *wg_volume_call(struct wg_volume *volume, enum wg_frontend from, const char *what);
+/*
+ * The same in a graph that cannot go away: another call is under way in it, say, whose child this
+ * one is. NULL: in none (what a translator starts by itself, below itself: it waits for such calls
+ * in its stop).
  */
 struct wg_call *wg_call_new(struct wg_graph *graph, enum wg_frontend from, const char *what);
 /* Drops a reference; at zero the arena ends and the call is freed. Any thread. */

@@ -272,6 +272,7 @@ static char *to_text(const cJSON *root)
 
 char *wg_dump_process(struct wg_graph *graph, bool json)
 {
+    struct wg_xlator *xl;
     struct wg_dump d = { .open = { cJSON_CreateObject() } };
     char *text;
 
@@ -291,7 +292,7 @@ char *wg_dump_process(struct wg_graph *graph, bool json)
     }
     wg_dump_array(&d, "xlators");
     for (; graph; graph = graph->next)
-        for (struct wg_xlator *xl = graph->first; xl; xl = xl->next)
+        wg_graph_each(graph, xl)
             dump_xlator(&d, xl);
     wg_dump_end(&d);
     text = json ? cJSON_Print(d.open[0]) : to_text(d.open[0]);

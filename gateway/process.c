@@ -69,9 +69,10 @@ void wg_process_graph_down(struct wg_graph *g)
 
 int wg_process_graph_reload(struct wg_graph *g)
 {
+    struct wg_xlator *xl;
     int failed = 0;
 
-    for (struct wg_xlator *xl = g->first; xl; xl = xl->next)
+    wg_graph_each(g, xl)
         if (xl->class->reload && xl->class->reload(xl))
             failed++;
     return failed;

@@ -26,7 +26,6 @@ struct parser {
     int line;
     struct wg_graph *graph;
     struct wg_xlator *current; /* the open block; NULL between blocks */
-    struct wg_xlator **tail;
     struct aside *aside, **aside_tail; /* of the open block */
     void (*err)(void *arg, const char *text);
     void *arg;
@@ -126,7 +125,9 @@ static bool read_line(struct parser *p)
 
 struct wg_xlator *wg_graph_find(struct wg_graph *g, const char *name)
 {
-    for (struct wg_xlator *xl = g->first; xl; xl = xl->next)
+    struct wg_xlator *xl;
+
+    wg_graph_each(g, xl)
         if (!strcmp(xl->name, name))
             return xl;
     return NULL;
@@ -146,14 +147,12 @@ static void open_block(struct parser *p, const char *name)
     if (!xl)
         return fail(p, p->line, "out of memory");
     xl->name = strdup(name);
-    xl->graph = p->graph;
-    xl->file = p->graph->file;
+    xl->file = strdup(p->graph->file);
     xl->line = p->line;
-    *p->tail = xl;
-    p->tail = &xl->next;
-    p->graph->nxlators++;
+    xl->refs = 1;
+    p->graph->xlators[p->graph->nxlators++] = xl;
     p->current = xl;
-    if (!xl->name)
+    if (!xl->name || !xl->file)
         fail(p, p->line, "out of memory");
 }
 
@@ -264,12 +263,12 @@ static void set_children(struct parser *p)
         if (!child || child == xl) {
             struct wg_nearest n = { p->words[i] };
 
-            for (child = p->graph->first; child && child != xl; child = child->next)
-                wg_nearest(&n, child->name);
+            wg_graph_each(p->graph, child)
+                if (child != xl)
+                    wg_nearest(&n, child->name);
             return fail(p, p->line, "subvolume '%s' is not declared above; the nearest is '%s'", p->words[i],
                         n.best ? n.best : "none");
         }
-        child->nparents++;
         xl->children[xl->nchildren++] = child;
     }
 }
@@ -378,27 +377,42 @@ static void statement(struct parser *p)
     }
 }
 
+static bool has_parent(const struct wg_graph *g, const struct wg_xlator *xl)
+{
+    struct wg_xlator *up;
+
+    wg_graph_each(g, up)
+        for (unsigned i = 0; i < up->nchildren; i++)
+            if (up->children[i] == xl)
+                return true;
+    return false;
+}
+
 static void find_top(struct parser *p)
 {
-    struct wg_xlator *last = NULL;
+    struct wg_graph *g = p->graph;
+    struct wg_xlator *xl, *last = g->nxlators ? g->xlators[g->nxlators - 1] : NULL;
 
-    for (struct wg_xlator *xl = p->graph->first; xl; xl = xl->next) {
-        if (xl->next && xl->nparents == 0)
-            return fail(p, xl->line, "volume '%s' is in no other's subvolumes, and is not the last one", xl->name);
-        last = xl;
-    }
     if (!last)
         return fail(p, p->line ? p->line : 1, "no volume is declared");
-    p->graph->top = last;
+    wg_graph_each(g, xl) {
+        if (xl != last && !has_parent(g, xl))
+            return fail(p, xl->line, "volume '%s' is in no other's subvolumes, and is not the last one", xl->name);
+        if (xl != last && xl->class->door)
+            return fail(p, xl->line, "volume '%s': %s can only stand on top", xl->name, xl->class->type);
+    }
+    g->top = last;
+    g->entry = last->class->door && last->nchildren ? last->children[0] : last;
 }
 
 struct wg_graph *wg_graph_parse(const char *file, const char *text, size_t len,
                                 void (*err)(void *arg, const char *text), void *arg)
 {
-    struct wg_graph *g = calloc(1, sizeof *g);
+    struct wg_graph *g = wg_graph_new();
     struct parser p = { .file = file, .err = err, .arg = arg, .graph = g };
 
-    if (!g || !(g->text = malloc(len + 1)) || !(g->file = strdup(file))) {
+    if (!g || !(g->text = malloc(len + 1)) || !(g->file = strdup(file)) ||
+        !(g->xlators = calloc(XLATORS_MAX, sizeof(struct wg_xlator *)))) {
         fail(&p, 0, "out of memory");
         if (g)
             wg_graph_free(g);
@@ -408,7 +422,6 @@ struct wg_graph *wg_graph_parse(const char *file, const char *text, size_t len,
     g->text[len] = '\0';
     p.at = g->text;
     p.end = g->text + len;
-    p.tail = &g->first;
     p.aside_tail = &p.aside;
     while (read_line(&p))
         if (p.nwords > 0)

@@ -48,6 +48,7 @@ struct wg_class {
     void (*dump)(struct wg_xlator *xl, struct wg_dump *d);
     /* Something below has changed (lease.h). Any thread; must not block or wind. May be NULL. */
     void (*event)(struct wg_xlator *xl, const struct wg_event *ev);
+    bool door;             /* the top of a brick's graph, where calls begin: they enter at call->graph->entry, below it */
     bool announces;        /* a store: it reports what it uses and changes, so its answers may be cached */
     /*
      * For a class whose instances differ, as a translator in a script does: the class of this one,
@@ -67,18 +68,18 @@ struct wg_class {
 struct wg_xlator {
     const struct wg_class *class;
     const char *name;
-    struct wg_graph *graph;
+    struct wg_volume *volume;
     void *priv;             /* the class's own */
     unsigned nchildren;
     struct wg_xlator **children;
     struct wg_kv *options;  /* as given, and defaults */
-    const char *file;       /* where it was declared, for messages */
+    char *file;             /* where it was declared, for messages */
     int line;
     /* Filled when the graph is linked: who treats each fop, here or below through single children. */
     struct { struct wg_xlator *xl; wg_handler *fn; } route[WG_OP_MAX];
     struct wg_stats *stats; /* per fop: calls, errors, time */
-    struct wg_xlator *next; /* of the graph, in order of declaration (children first) */
-    unsigned nparents;
+    unsigned refs;          /* graphs that have it; graph.c's, as is state */
+    enum wg_xlator_state { WG_XL_PARSED, WG_XL_READY, WG_XL_STARTED } state;
     struct wg_xlator **listeners; /* layers above that have event(), nearest first; lease.c guards it */
     _Atomic unsigned nlisteners;
 };

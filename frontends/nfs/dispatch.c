@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #define WG_LOG_PART "nfs"
+#include "graph.h"
 #include "log.h"
 #include "request.h"
 
@@ -116,18 +117,14 @@ static void finished(struct wg_call *call)
 
 void nfs_wind(struct nfs_req *r, unsigned op, const void *in, void (*done)(struct wg_call *))
 {
-    struct wg_xlator *top = r->export->volume->top;
-
     if (!in)
         return nfs_fail(r, ENOMEM);
-    if (!top)
-        return nfs_fail(r, ENOTCONN);
     if (wg_fops[op].kind == 'W') {
         /* A second attempt is another request to the store's reply cache. */
         memcpy(r->call->request_id, r->id, sizeof r->id);
         r->call->request_id[1] ^= r->attempt;
     }
-    wg_start(r->call, top, op, in, done ? done : finished);
+    wg_start(r->call, r->call->graph->entry, op, in, done ? done : finished);
 }
 
 /* --- what is under the names --- */
@@ -340,7 +337,9 @@ static int keep_arguments(struct nfs_req *r)
 
 static int make_call(struct nfs_req *r)
 {
-    r->call = wg_call_new(r->export->volume->graph, WG_FROM_NFS, r->row->name);
+    if (!r->export->volume->volume)
+        return ENOTCONN;
+    r->call = wg_volume_call(r->export->volume->volume, WG_FROM_NFS, r->row->name);
     if (!r->call)
         return ENOMEM;
     r->call->owner = r;

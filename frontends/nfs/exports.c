@@ -5,7 +5,6 @@
 #include <stdlib.h>
 
 #include "exports.h"
-#include "graph.h"
 
 /* Where mistakes in a configuration go. */
 struct report {
@@ -149,8 +148,7 @@ static int copy_volume(const struct wg_nfs_volume *from, struct nfs_volume *to)
     memcpy(to->key, from->key, sizeof to->key);
     memcpy(&fsid, from->id, sizeof fsid);
     to->ids = (struct nfs3_ids){ be64toh(fsid), from->fileid32 };
-    to->graph = from->graph;
-    to->top = from->top ? from->top : from->graph ? from->graph->top : NULL;
+    to->volume = from->volume;
     return to->name ? 0 : ENOMEM;
 }
 

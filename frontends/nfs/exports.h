@@ -28,8 +28,7 @@ struct nfs_volume {
     uint8_t id[8];           /* in handles */
     uint8_t key[NFS_KEY];
     struct nfs3_ids ids;
-    struct wg_graph *graph;
-    struct wg_xlator *top;
+    struct wg_volume *volume;
 };
 
 struct nfs_export {

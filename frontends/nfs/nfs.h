@@ -4,7 +4,7 @@
  * MOUNT over UDP when asked for. One per process, since libntirpc has process-wide state.
  *
  * The program fills a struct wg_nfs_config from its configuration file; nothing in it is kept
- * by reference, except graph and top.
+ * by reference, except volume.
  */
 #ifndef WG_NFS_H
 #define WG_NFS_H
@@ -12,7 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-struct wg_graph;
+struct wg_volume;
 struct wg_xlator;
 struct wg_dump;
 
@@ -47,8 +47,7 @@ struct wg_nfs_volume {
     uint8_t id[16];           /* of the volume; the first 8 bytes are in handles, and the fsid */
     uint8_t key[16];          /* signs handles and names new inodes: the same on every gateway and
                                  after every restart, and secret (wg_nfs_key_file makes one) */
-    struct wg_graph *graph;
-    struct wg_xlator *top;    /* where fops enter; NULL: graph->top */
+    struct wg_volume *volume; /* where calls go; NULL: all fail (a mere check) */
     bool fileid32;            /* fold file ids to 32 bits, for old clients */
 };
 
@@ -86,7 +85,7 @@ int wg_nfs_start(const struct wg_nfs_config *config);
 void wg_nfs_ports(uint16_t *ret_nfs, uint16_t *ret_mount);
 
 /*
- * Takes exports, rules, volumes (a new graph, say) and per-connection limits of a new
+ * Takes exports, rules, volumes and per-connection limits of a new
  * configuration; listeners and threads stay. Requests under way end under the old one. 0, or an
  * errno after a log line, the old configuration then stays. One caller at a time.
  */

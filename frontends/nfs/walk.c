@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #define WG_LOG_PART "nfs"
+#include "graph.h"
 #include "log.h"
 #include "request.h"
 
@@ -38,7 +39,7 @@ static void lookup(struct nfs_walk *w, struct wg_str name)
     if (!in)
         return end(w, ENOMEM);
     in->at = (struct wg_loc){ w->ref, name };
-    wg_start(w->call, w->export->volume->top, WG_OP_lookup, in, stepped);
+    wg_start(w->call, w->call->graph->entry, WG_OP_lookup, in, stepped);
 }
 
 static void next_step(struct nfs_walk *w)
@@ -65,7 +66,7 @@ void nfs_walk(struct nfs_exports *t, struct nfs_export *e, const char *path,
 {
     struct nfs_walk none = { .export = e, .done = done, .owner = owner };
     struct nfs_volume *v = e->volume;
-    struct wg_call *call = v->top ? wg_call_new(v->graph, WG_FROM_NFS, "MNT") : NULL;
+    struct wg_call *call = v->volume ? wg_volume_call(v->volume, WG_FROM_NFS, "MNT") : NULL;
     struct nfs_walk *w = call ? WG_NEW(&call->arena, struct nfs_walk) : NULL;
     const char *dir = strcmp(e->dir, "/") == 0 ? "" : e->dir;
 

@@ -101,7 +101,7 @@ struct wg_s3 {
     struct s3_listener http, https;
     struct wg_users *users;
     struct s3_tls *certs;
-    _Atomic(struct wg_graph *) graph;
+    struct wg_volume *volume;
     struct wg_ref root;
     char *region;
     struct wg_str *domains;

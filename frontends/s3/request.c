@@ -22,8 +22,7 @@ static void count_down(void *s3)
 
 struct s3_req *s3_req_new(struct s3_listener *l, struct MHD_Connection *mhd, const char *target)
 {
-    struct wg_graph *graph = atomic_load_explicit(&l->s3->graph, memory_order_acquire);
-    struct wg_call *call = wg_call_new(graph, WG_FROM_S3, "S3");
+    struct wg_call *call = wg_volume_call(l->s3->volume, WG_FROM_S3, "S3");
 
     if (!call)
         return NULL;
@@ -47,7 +46,7 @@ struct s3_req *s3_req_new(struct s3_listener *l, struct MHD_Connection *mhd, con
     r->conn = c;
     r->answer = a;
     r->s3 = l->s3;
-    r->top = graph->top;
+    r->top = call->graph->entry;
     r->tls = l->tls;
     r->now = time(NULL);
     r->length = S3_UNKNOWN;

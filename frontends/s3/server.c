@@ -11,7 +11,6 @@
 #include "conn.h"
 #include "dump.h"
 #include "log.h"
-#include "graph.h"
 
 #define WG_LOG_PART "s3"
 #define POOL (32u << 10)        /* libmicrohttpd's memory per connection: headers, receive buffer */
@@ -363,7 +362,7 @@ static int copy_config(struct wg_s3 *s3, const struct wg_s3_config *config)
 {
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
 
-    atomic_init(&s3->graph, config->graph);
+    s3->volume = config->volume;
     s3->root.gfid = WG_ROOT_GFID;
     s3->threads = or_default(config->threads, cores < 2 ? 1 : cores > 4 ? 4 : (unsigned)cores);
     s3->max_connections = or_default(config->max_connections, 10000);
@@ -445,11 +444,6 @@ void wg_s3_reload(struct wg_s3 *s3)
     wg_users_reload(s3->users);
     if (s3->certs)
         s3_tls_reload(s3->certs);
-}
-
-void wg_s3_set_graph(struct wg_s3 *s3, struct wg_graph *graph)
-{
-    atomic_store(&s3->graph, graph);
 }
 
 uint16_t wg_s3_port(const struct wg_s3 *s3, bool https)

@@ -9,11 +9,11 @@
 #include "types.h"
 
 struct wg_s3;
-struct wg_graph;
+struct wg_volume;
 
 /* Strings are copied by wg_s3_start. */
 struct wg_s3_config {
-    struct wg_graph *graph;   /* started; the caller keeps it until wg_s3_stop */
+    struct wg_volume *volume; /* started; the caller keeps it until wg_s3_stop */
     const char *http;         /* "0.0.0.0:9000", "[::]:9000", "9000" (all addresses); NULL: no http */
     const char *https;        /* the same; NULL: no https. At least one of both */
     const char *cert_file;    /* PEM: certificate and chain; needed for https */
@@ -34,8 +34,6 @@ struct wg_s3_config {
 int wg_s3_start(const struct wg_s3_config *config, struct wg_s3 **ret);
 /* Users and certificates are read again; those that can't be are kept, and that is logged. */
 void wg_s3_reload(struct wg_s3 *s3);
-/* New requests enter graph from now on; requests under way end in the old one. */
-void wg_s3_set_graph(struct wg_s3 *s3, struct wg_graph *graph);
 /*
  * Stops accepting, lets requests finish for at most drain_ms, aborts the rest, ends the threads
  * and frees s3. Blocks.

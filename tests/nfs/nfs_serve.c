@@ -30,6 +30,7 @@ int main(int argc, char **argv)
     };
     struct wg_nfs_volume volume = { .name = "test", .id = "windgate-tests-", .key = "not a secret" };
     struct wg_nfs_config c = { .volumes = &volume, .nvolumes = 1, .exports = exports, .nexports = 2 };
+    struct wg_graph *graph;
     char text[4096];
     sigset_t set;
     int sig;
@@ -50,9 +51,10 @@ int main(int argc, char **argv)
     wg_work_start(0);
     snprintf(text, sizeof text, "volume store\n type storage/posix\n option directory \"%s\"\n"
              " option init yes\nend-volume\n", argv[1]);
-    volume.graph = wg_graph_parse("nfs_serve", text, strlen(text), say, NULL);
-    if (!volume.graph || wg_graph_init(volume.graph) != 0 || wg_graph_start(volume.graph) != 0)
+    graph = wg_graph_parse("nfs_serve", text, strlen(text), say, NULL);
+    if (!graph || wg_graph_init(graph) != 0 || wg_graph_start(graph) != 0)
         return 1;
+    volume.volume = graph->volume;
     c.nfs_port = (uint16_t)atoi(argv[2]);
     c.max_connections = 8000;
     if (wg_nfs_start(&c) != 0)
@@ -60,15 +62,15 @@ int main(int argc, char **argv)
     printf("serving\n");
     fflush(stdout);
     while (sigwait(&set, &sig) == 0 && sig == SIGUSR1) {
-        char *d = wg_dump_process(volume.graph, false);
+        char *d = wg_dump_process(graph, false);
 
         fprintf(stderr, "%s\n", d ? d : "no memory");
         free(d);
     }
     if (wg_nfs_stop(5000) != 0)
         return 1;
-    wg_graph_stop(volume.graph);
-    wg_graph_free(volume.graph);
+    wg_graph_stop(graph);
+    wg_graph_free(graph);
     wg_work_stop();
     return 0;
 }

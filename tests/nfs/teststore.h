@@ -208,7 +208,7 @@ static inline void ts_exports(struct wg_nfs_config *c, struct wg_nfs_volume *v, 
         { .path = "/ro", .dir = "/", .rules = &ro, .nrules = 1 },
     };
 
-    *v = (struct wg_nfs_volume){ .name = "test", .id = "volume-id-16byte", .key = "0123456789abcde", .graph = g };
+    *v = (struct wg_nfs_volume){ .name = "test", .id = "volume-id-16byte", .key = "0123456789abcde", .volume = g->volume };
     c->volumes = v;
     c->nvolumes = 1;
     c->exports = exports;

@@ -159,10 +159,10 @@ END_TEST
 START_TEST(a_change_of_unknown_names_and_a_reset_end_it)
 {
     look(dir, "n");
-    wg_notify(graph->first, &(struct wg_event){ WG_EV_INVALIDATE, dir, WG_ANY_NAME });
+    wg_notify(graph->xlators[0], &(struct wg_event){ WG_EV_INVALIDATE, dir, WG_ANY_NAME });
     look(dir, "n");
     ck_assert_uint_eq(asked, 2);
-    wg_notify(graph->first, &(struct wg_event){ .kind = WG_EV_RESET });
+    wg_notify(graph->xlators[0], &(struct wg_event){ .kind = WG_EV_RESET });
     look(dir, "n");
     ck_assert_uint_eq(asked, 3);
 }
@@ -173,7 +173,7 @@ START_TEST(a_change_during_the_question_lets_nothing_be_remembered)
     uint64_t seen = wg_inval_seen(&inval);
     wg_inval_slot slot = wg_inval_slot_of(&dir, WG_STR("n"));
 
-    wg_notify(graph->first, &(struct wg_event){ WG_EV_INVALIDATE, dir, WG_STR("n") });
+    wg_notify(graph->xlators[0], &(struct wg_event){ WG_EV_INVALIDATE, dir, WG_STR("n") });
     ck_assert(!wg_inval_unchanged(&inval, seen, &slot, 1));
 }
 END_TEST

@@ -132,7 +132,7 @@ static void start_server(void)
     run("mkdir %s/data/bkt", dir);
     snprintf(users, sizeof users, "%s/users.json", dir);
     add_user(users);
-    config.graph = graph;
+    config.volume = graph->volume;
     config.http = "127.0.0.1:0";
     config.users_file = users;
     ck_assert_int_eq(wg_s3_start(&config, &s3), 0);

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #define WG_LOG_PART "server"
+#include "graph.h"
 #include "iobuf.h"
 #include "log.h"
 #include "xlators/protocol/server/server.h"
@@ -125,7 +126,7 @@ static void finish(struct wg_call *call)
 static struct wg_call *take_message(struct wg_server_lane *l, const struct wg_msg_hdr *hdr,
                                     const void *body, struct wg_iobuf *payload, struct wg_dec *d)
 {
-    struct wg_call *call = wg_call_new(l->server->xl->graph, WG_FROM_BRICK, NULL);
+    struct wg_call *call = wg_volume_call(l->server->xl->volume, WG_FROM_BRICK, NULL);
     const uint8_t *copy;
 
     if (!call) {
@@ -167,7 +168,7 @@ static void start(struct wg_server_lane *l, struct wg_call *call, const void *in
     struct request *q = call->owner;
 
     wg_session_began(l);
-    wg_start(call, l->server->xl->children[0], q->op, in, finish);
+    wg_start(call, call->graph->entry, q->op, in, finish);
 }
 
 /* The verdicts but WG_RUN; l's reference is taken back unless the cache keeps it. */

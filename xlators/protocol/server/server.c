@@ -198,6 +198,7 @@ const struct wg_class wg_protocol_server = {
     .options = options,
     .min_children = 1,
     .max_children = 1,
+    .door = true,
     .init = server_init,
     .start = server_start,
     .stop = server_stop,
