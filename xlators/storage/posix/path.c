@@ -27,8 +27,9 @@ static bool is_unsynced(struct posix *px, struct px_inode *dir)
 }
 
 /* The name of dir is on disk. Under the lock of that name: a rename beside us sets the mark anew. */
-static void set_synced(struct posix *px, struct px_inode *dir)
+static void set_synced(struct px_s3 *s, struct px_inode *dir)
 {
+    struct posix *px = s->px;
     struct px_rec rec;
 
     if (wg_px_rec(px, dir, &rec) || !(rec.flags & PX_REC_UNSYNCED))
@@ -36,6 +37,7 @@ static void set_synced(struct posix *px, struct px_inode *dir)
     rec.flags &= (uint8_t)~PX_REC_UNSYNCED;
     if (wg_px_rec_set(px, dir->fd, &rec) == 0)
         wg_px_rec_changed(px, dir, &rec);
+    wg_px_ino_changed(s->f, &dir->gfid); /* its ctime */
 }
 
 /* Is dir what name holds? As the brick. */
@@ -48,8 +50,9 @@ static bool holds(struct posix *px, struct px_inode *parent, const char *name, s
 }
 
 /* The name of dir where the index last saw it. ENOENT: it is another one by now. */
-static int sync_indexed(struct posix *px, struct px_inode *dir, const struct px_where *w)
+static int sync_indexed(struct px_s3 *s, struct px_inode *dir, const struct px_where *w)
 {
+    struct posix *px = s->px;
     struct px_inode *parent;
     struct px_names held;
     int err = wg_px_find_dir(px, &(struct wg_ref){ .gfid = w->parent }, &parent);
@@ -63,7 +66,7 @@ static int sync_indexed(struct posix *px, struct px_inode *dir, const struct px_
     if (err == 0)
         err = wg_px_sync_dir(px, parent->fd);
     if (err == 0)
-        set_synced(px, dir);
+        set_synced(s, dir);
     wg_px_unlock_names(px, &held);
     wg_px_release(px, parent);
     return err;
@@ -86,7 +89,7 @@ static int sync_base(struct px_s3 *s)
     for (int tries = 0; tries < 4; tries++) {
         err = wg_px_index_find(px, s->base->gfid, &w);
         if (err == 0)
-            err = sync_indexed(px, s->base, &w);
+            err = sync_indexed(s, s->base, &w);
         if (err == 0)
             return 0;
     }
@@ -113,7 +116,7 @@ int wg_px_s3_sync(struct px_s3 *s, struct px_inode *dir)
         wg_px_lock_names(s->px, &held, &(struct px_at){ s->dir[i - 1]->gfid, s->name[i - 1] }, 1);
         err = wg_px_sync_dir(s->px, s->dir[i - 1]->fd);
         if (err == 0)
-            set_synced(s->px, s->dir[i]);
+            set_synced(s, s->dir[i]);
         wg_px_unlock_names(s->px, &held);
     }
     return err ? err : sync_base(s);

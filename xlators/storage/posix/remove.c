@@ -159,7 +159,7 @@ struct renaming {
     struct side from, to;
     wg_gfid moved, victim; /* expected; zero: any */
     uint32_t flags;
-    bool replay, changed;
+    bool replay, changed, marked;
 };
 
 static int look(struct renaming *r, struct side *s)
@@ -267,6 +267,7 @@ static int set_unsynced(struct renaming *r, const struct side *what)
     err = wg_px_rec(r->px, ino, &rec);
     if (err == 0 && !(rec.flags & PX_REC_UNSYNCED)) {
         rec.flags |= PX_REC_UNSYNCED;
+        r->marked = true;
         err = wg_px_rec_set(r->px, ino->fd, &rec);
         if (err == 0)
             wg_px_rec_changed(r->px, ino, &rec);
@@ -405,7 +406,7 @@ static void tell_renamed(struct renaming *r, struct wg_frame *f)
 {
     bool elsewhere = r->from.dir != r->to.dir;
 
-    if (!r->changed && !r->replay)
+    if (!r->changed && !r->replay && !r->marked) /* the mark, too, changes a ctime */
         return;
     wg_px_name_changed(f, &r->from.dir->gfid, r->from.name);
     wg_px_name_changed(f, &r->to.dir->gfid, r->to.name);
