@@ -14,6 +14,8 @@
     X(wg_features_locks) \
     X(wg_features_pull) \
     X(wg_performance_io_threads) \
+    X(wg_performance_md_cache) \
+    X(wg_performance_nl_cache) \
     X(wg_protocol_client) \
     X(wg_protocol_server) \
     X(wg_storage_posix)
