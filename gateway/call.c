@@ -13,11 +13,11 @@
 #include "lease.h"
 #include "log.h"
 #include "pool.h"
+#include "stats.h"
 #include "xlator.h"
 
 #define CALL_BYTES 4096 /* the call and its arena's first memory, one pooled piece */
 #define DEPTH_MAX 48    /* nested steps on one stack before the next goes to a worker */
-#define STAT_SHARDS 8
 
 /* A fan-out under way. It outlives the parent's next step: stragglers only touch this. */
 struct wg_fan {
@@ -29,18 +29,11 @@ struct wg_fan {
     struct wg_frame *children[];
 };
 
-struct wg_stats {
-    struct {
-        atomic_uint_least64_t calls, errors, ns;
-    } shard[STAT_SHARDS][WG_OP_MAX];
-};
-
 static struct {
     pthread_mutex_t lock;
     struct wg_call *first;
 } shards[WG_CALL_SHARDS];
 
-static bool timing;
 static atomic_uint live;
 static __thread unsigned depth;
 
@@ -60,14 +53,9 @@ uint64_t wg_now_coarse_ns(void)
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-void wg_timing(bool on)
-{
-    __atomic_store_n(&timing, on, __ATOMIC_RELAXED);
-}
-
 static uint64_t frame_clock(void)
 {
-    return __atomic_load_n(&timing, __ATOMIC_RELAXED) ? wg_now_ns() : wg_now_coarse_ns();
+    return wg_timing_on() ? wg_now_ns() : wg_now_coarse_ns();
 }
 
 /* --- calls --- */
@@ -86,17 +74,6 @@ static void call_destroy(struct wg_pool *p, void *obj)
 static struct wg_pool calls = {
     .id = 2, .batch = 32, .keep = 2048, .size = CALL_BYTES, .make = call_make, .destroy = call_destroy,
 };
-
-/* A number of this thread: spreads shards and gives each thread a range of call ids. */
-static unsigned thread_number(void)
-{
-    static atomic_uint next;
-    static __thread unsigned mine;
-
-    if (mine == 0)
-        mine = atomic_fetch_add(&next, 1) + 1;
-    return mine;
-}
 
 static uint64_t new_id(void)
 {
@@ -126,7 +103,7 @@ static void register_call(struct wg_call *call, struct wg_volume *volume)
     static pthread_once_t once = PTHREAD_ONCE_INIT;
 
     pthread_once(&once, init_shards);
-    call->shard = thread_number() % WG_CALL_SHARDS;
+    call->shard = wg_thread_number() % WG_CALL_SHARDS;
     pthread_mutex_lock(&shards[call->shard].lock);
     if (volume)
         call->graph = atomic_load_explicit(&volume->graph, memory_order_acquire);
@@ -189,16 +166,23 @@ void wg_call_ref(struct wg_call *call)
     atomic_fetch_add_explicit(&call->refs, 1, memory_order_relaxed);
 }
 
+void wg_call_told(struct wg_call *call)
+{
+    atomic_store_explicit(&call->told, true, memory_order_release);
+}
+
 void wg_call_unref(struct wg_call *call)
 {
     struct wg_graph *graph = call->graph;
 
     if (atomic_fetch_sub_explicit(&call->refs, 1, memory_order_acq_rel) != 1)
         return;
+    if (wg_timing_on() && !call->parent)
+        wg_profile_request(call);
     unregister_call(call);
     wg_arena_fini(&call->arena);
     if (graph) /* after the arena, whose release functions may need the translators */
-        atomic_fetch_add_explicit(&graph->count[thread_number() % WG_CALL_SHARDS].out, 1, memory_order_release);
+        atomic_fetch_add_explicit(&graph->count[wg_thread_number() % WG_CALL_SHARDS].out, 1, memory_order_release);
     wg_pool_put(&calls, call);
 }
 
@@ -233,41 +217,6 @@ bool wg_graph_idle(struct wg_graph *g)
 unsigned wg_calls_live(void)
 {
     return atomic_load_explicit(&live, memory_order_relaxed);
-}
-
-/* --- counters --- */
-
-static void count(const struct wg_frame *f)
-{
-    struct wg_stats *s = f->this ? f->this->stats : NULL;
-    unsigned shard = thread_number() % STAT_SHARDS;
-
-    if (!s)
-        return;
-    atomic_fetch_add_explicit(&s->shard[shard][f->op].calls, 1, memory_order_relaxed);
-    if (f->err)
-        atomic_fetch_add_explicit(&s->shard[shard][f->op].errors, 1, memory_order_relaxed);
-    if (__atomic_load_n(&timing, __ATOMIC_RELAXED))
-        atomic_fetch_add_explicit(&s->shard[shard][f->op].ns, wg_now_ns() - f->begin_ns,
-                                  memory_order_relaxed);
-}
-
-struct wg_stats *wg_stats_new(void);
-struct wg_stats *wg_stats_new(void)
-{
-    return calloc(1, sizeof(struct wg_stats));
-}
-
-struct wg_fop_stats wg_stats_sum(const struct wg_xlator *xl, unsigned op)
-{
-    struct wg_fop_stats sum = { 0 };
-
-    for (int i = 0; xl->stats && op < WG_OP_MAX && i < STAT_SHARDS; i++) {
-        sum.calls += xl->stats->shard[i][op].calls;
-        sum.errors += xl->stats->shard[i][op].errors;
-        sum.ns += xl->stats->shard[i][op].ns;
-    }
-    return sum;
 }
 
 /* --- frames --- */
@@ -358,6 +307,7 @@ void wg_start_(struct wg_call *call, struct wg_xlator *top, unsigned op, const v
     }
     call->root = f;
     call->finish = finish;
+    wg_call_told(call);
     wg_call_ref(call);
     enter(f, top);
 }
@@ -483,7 +433,7 @@ void wg_unwind_(struct wg_frame *f, int err, const char *from)
         assert(!"a frame was unwound twice");
         return;
     }
-    count(f);
+    wg_stats_count(f);
     if (!f->parent) {
         call->finish(call);
         wg_call_unref(call);

@@ -74,6 +74,12 @@ struct wg_call {
     const char *peer;            /* the name in the certificate it came with; NULL: it began in this process */
     enum wg_frontend frontend;
     const char *what;            /* the protocol's operation, "READ", "PutObject"; static text */
+    struct wg_str share;         /* the export or bucket, for figures and dumps; in the arena */
+    struct wg_str object;        /* path or key in it, where the protocol names one */
+    struct wg_call *parent;      /* the request that this is a part of (it outlives this); NULL: none */
+    bool failed;                 /* the request's answer is an error, for figures; root->err counts by itself */
+    atomic_bool told;            /* all of the above is written: dumps may read it (wg_call_told) */
+    bool logged;                 /* as being slow; the watch's */
     uint64_t deadline_ns;        /* CLOCK_MONOTONIC; 0: none */
     bool replay;                 /* the request may have been executed before (sent again) */
     bool want_lease;             /* of the first frame: a cache in another process would remember it */
@@ -104,8 +110,13 @@ struct wg_call *wg_volume_call(struct wg_volume *volume, enum wg_frontend from, 
  * in its stop).
  */
 struct wg_call *wg_call_new(struct wg_graph *graph, enum wg_frontend from, const char *what);
-/* Drops a reference; at zero the arena ends and the call is freed. Any thread. */
 void wg_call_ref(struct wg_call *call);
+/*
+ * Says that credentials, client, what, share and object are filled in: from now on dumps show them.
+ * The first wg_start implies it; for a request that starts no fop by itself.
+ */
+void wg_call_told(struct wg_call *call);
+/* Drops a reference; at zero the arena ends and the call is freed. Any thread. */
 void wg_call_unref(struct wg_call *call);
 
 /*
@@ -170,10 +181,10 @@ static inline const struct wg_frame *wg_nth(const struct wg_frame *f, unsigned i
     return f->children[i];
 }
 
-/* Time every frame exactly (a clock read at wind and unwind); off by default. */
+/* The profile (stats.h): time every frame exactly, a clock read at wind and unwind; off by default. */
 void wg_timing(bool on);
 
-/* What each (xlator, fop) did; kept in shards, summed by wg_stats_sum. */
+/* What each (xlator, fop) did; kept in shards, summed by wg_stats_sum. ns: while the profile was on. */
 struct wg_fop_stats {
     uint64_t calls, errors, ns;
 };

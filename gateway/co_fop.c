@@ -32,6 +32,8 @@ static struct wg_call *child_call(struct wg_co *co)
     call->client = root->client;
     call->deadline_ns = root->deadline_ns;
     call->owner = co;
+    call->parent = root;
+    call->share = root->share;
     /* Credentials and arguments point into the root's arena: it stays as long as this call. */
     wg_call_ref(root);
     if (wg_on_release(&call->arena, unref_call, root)) {

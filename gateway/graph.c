@@ -7,10 +7,9 @@
 #include "graph.h"
 #include "log.h"
 #include "options.h"
+#include "stats.h"
 
 #define FREE_WAIT_MS 5000
-
-struct wg_stats *wg_stats_new(void);
 
 /*
  * For each fop, who treats it: this xlator, or the nearest below it through single (or serving) children.
@@ -65,7 +64,7 @@ static int init_one(struct wg_xlator *xl)
 
     link_xlator(xl);
     if (!xl->stats)
-        xl->stats = wg_stats_new();
+        xl->stats = wg_stats_new(xl);
     if (!xl->stats)
         err = ENOMEM;
     else if (xl->class->init)
@@ -183,7 +182,7 @@ static void free_xlator(struct wg_xlator *xl)
     }
     free(xl->children);
     free(xl->listeners);
-    free(xl->stats);
+    wg_stats_free(xl->stats);
     free(xl->file);
     free((char *)(uintptr_t)xl->name);
     free(xl);

@@ -344,9 +344,11 @@ static int make_call(struct nfs_req *r)
         return ENOMEM;
     r->call->owner = r;
     r->call->deadline_ns = r->call->begin_ns + r->table->timeout_ms * 1000000ull;
-    if (wg_strdup(&r->call->arena, wg_str_of(r->rpc.peer->text), &r->call->client) != 0)
+    if (wg_strdup(&r->call->arena, wg_str_of(r->rpc.peer->text), &r->call->client) != 0 ||
+        wg_strdup(&r->call->arena, wg_str_of(r->export->path), &r->call->share) != 0 || keep_arguments(r) != 0)
         return ENOMEM;
-    return keep_arguments(r);
+    r->call->object = r->args.name[0];
+    return 0;
 }
 
 static void start(struct nfs_req *r)

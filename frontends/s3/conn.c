@@ -263,6 +263,7 @@ static void log_access(struct s3_req *r, enum MHD_RequestTerminationCode code)
     atomic_fetch_add_explicit(&n->requests, 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&n->bytes_in, in, memory_order_relaxed);
     atomic_fetch_add_explicit(&n->bytes_out, out, memory_order_relaxed);
+    r->call->failed = !c->status || c->status >= 400;
     if (c->status >= 400)
         atomic_fetch_add_explicit(&n->errors, 1, memory_order_relaxed);
     if (code != MHD_REQUEST_TERMINATED_COMPLETED_OK || !c->status)

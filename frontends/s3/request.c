@@ -351,8 +351,12 @@ int s3_req_begin(struct s3_req *r, const char *method, const char *version)
         err = authenticate(r);
     if (!err)
         err = check_bucket(r);
-    if (!err)
+    if (!err) {
+        r->call->share = r->uri.bucket;
+        r->call->object = r->uri.key;
         err = route(r);
+    }
+    wg_call_told(r->call);
     if (!err)
         err = s3_body_prepare(r);
     if (!err && r->op->check)

@@ -168,6 +168,8 @@ struct wg_call *s3_child_call(struct s3_req *r)
         return NULL;
     call->cred = r->call->cred;
     call->client = r->call->client;
+    call->share = r->call->share;
+    call->parent = r->call;
     wg_call_ref(r->call);
     if (wg_on_release(&call->arena, drop_root, r->call) != 0) {
         wg_call_unref(call);
