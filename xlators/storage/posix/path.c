@@ -411,28 +411,47 @@ void wg_px_s3_lock_dir(struct px_s3 *s, struct px_names *held)
     wg_px_lock_names(s->px, held, at, n);
 }
 
+/* A twin was replaced by the file that hid it. */
+static void hidden_gone(struct px_s3 *s, struct px_inode *hidden)
+{
+    struct statx st;
+
+    wg_px_ino_changed(s->f, &hidden->gfid);
+    if (wg_px_stat(hidden->fd, &st) == 0 && st.stx_nlink == 0) {
+        wg_px_ident_drop(s->px, &st);
+        wg_px_forget(s->px, hidden);
+    }
+}
+
 /* Names locked: the file moves to its twin's name, so that a directory can have its own. */
 static int move_to_twin(struct px_s3 *s, struct px_inode *dir, const char *name,
                         struct px_inode *twin_dir, const char *twin, struct px_inode *file)
 {
-    int err = wg_px_index_add(s->px, twin_dir->gfid, twin, file->gfid, file->type, file->hint,
-                              file->hint_len);
+    struct px_inode *hidden = NULL;
+    int err = wg_px_child(s->px, &s->cred, twin_dir, twin, &hidden, NULL);
 
+    if (err && err != ENOENT)
+        return err;
+    err = wg_px_index_add(s->px, twin_dir->gfid, twin, file->gfid, file->type, file->hint, file->hint_len);
     if (err == 0)
         err = wg_px_as(s->px, &s->cred);
+    if (err == 0) {
+        wg_px_s3_before(s->px, dir);
+        wg_px_s3_before(s->px, twin_dir);
+        /* A twin that is there already is hidden by the plain file: it goes, as rename does it. */
+        if (renameat(dir->fd, name, twin_dir->fd, twin) < 0)
+            err = errno;
+        wg_px_s3_after(s->px, twin_dir);
+        wg_px_s3_after(s->px, dir);
+        if (err)
+            (void)wg_px_index_remove(s->px, twin_dir->gfid, twin, file->gfid, false);
+    }
+    if (err == 0 && hidden)
+        hidden_gone(s, hidden);
+    if (hidden)
+        wg_px_release(s->px, hidden);
     if (err)
         return err;
-    wg_px_s3_before(s->px, dir);
-    wg_px_s3_before(s->px, twin_dir);
-    /* A twin that is there already is hidden by the plain file: it goes, as rename does it. */
-    if (renameat(dir->fd, name, twin_dir->fd, twin) < 0)
-        err = errno;
-    wg_px_s3_after(s->px, twin_dir);
-    wg_px_s3_after(s->px, dir);
-    if (err) {
-        (void)wg_px_index_remove(s->px, twin_dir->gfid, twin, file->gfid, false);
-        return err;
-    }
     wg_px_name_changed(s->f, &dir->gfid, name);
     wg_px_name_changed(s->f, &twin_dir->gfid, twin);
     wg_px_ino_changed(s->f, &file->gfid);
