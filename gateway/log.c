@@ -108,6 +108,13 @@ bool wg_log_on(const char *part, enum wg_level level)
     return level <= l->all;
 }
 
+void wg_one_line(char *text)
+{
+    for (unsigned char *c = (unsigned char *)text; *c; c++)
+        if (*c < 0x20 || *c == 0x7f)
+            *c = '?';
+}
+
 static size_t head(char *line, size_t size, const char *part, enum wg_level level)
 {
     static atomic_int journal = -1;

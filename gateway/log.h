@@ -24,6 +24,9 @@ bool wg_log_on(const char *part, enum wg_level level);
 void wg_log_(const char *part, enum wg_level level, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* Control bytes in text become '?': what a message shows of others' text stays on its line. */
+void wg_one_line(char *text);
+
 /* fmt: a plain sentence with its objects in it. Control bytes are escaped. */
 #define wg_log(level, ...)                                    \
     do {                                                      \

@@ -35,6 +35,7 @@ void wg_set_complain(struct wg_set_reader *r, int line, const char *fmt, ...)
     vsnprintf(what, sizeof what, fmt, ap);
     va_end(ap);
     snprintf(text, sizeof text, "%s:%d: %s", r->s->file, line, what);
+    wg_one_line(text);
     r->errors++;
     r->err(r->arg, text);
 }
@@ -399,27 +400,31 @@ static const char *unfit(const char *text, size_t len, const char **ret_at)
 /*
  * libconfig loses the memory of a string that stands where its grammar has none. So mistakes of
  * the grammar are looked for without strings: each, or several side by side, becomes one number.
+ * Lines stay where they are. to has room for twice len bytes.
  */
-static void without_strings(char *text, size_t len)
+static void without_strings(const char *text, size_t len, char *to)
 {
     bool ends, follows = false;
     size_t n;
 
     for (size_t i = 0; i < len; i += n) {
         n = comment(text + i, len - i);
-        if (n)
-            continue;
-        n = 1;
+        if (!n)
+            n = text[i] == '"' ? string(text + i, len - i, &ends) : 1;
         if (text[i] != '"') {
-            follows = follows && strchr(" \t\r\n\f", text[i]);
+            follows = follows && (n > 1 || strchr(" \t\r\n\f", text[i]));
+            memcpy(to, text + i, n);
+            to += n;
             continue;
         }
-        n = string(text + i, len - i, &ends);
+        if (!follows)
+            to = stpcpy(to, " 0 ");
         for (size_t k = 0; k < n; k++)
-            if (text[i + k] != '\n')
-                text[i + k] = k == 0 && !follows ? '0' : ' ';
+            if (text[i + k] == '\n')
+                *to++ = '\n';
         follows = true;
     }
+    *to = '\0';
 }
 
 static int line_of(const char *text, const char *at)
@@ -476,7 +481,7 @@ struct wg_settings *wg_settings_parse(const char *file, const char *text, size_t
     struct wg_set_reader r = { .s = settings_new(file), .err = err, .arg = arg, .section = "" };
     const char *wrong, *at = NULL;
     config_t config;
-    char *copy;
+    char *copy, *bare;
     bool ok;
 
     if (!r.s) {
@@ -485,16 +490,17 @@ struct wg_settings *wg_settings_parse(const char *file, const char *text, size_t
     }
     wrong = len > FILE_MAX ? "the file is larger than 1 MiB" : unfit(text, len, &at);
     copy = wrong ? NULL : wg_memdup(wg_set_arena(&r), text, len);
-    if (!copy) {
+    bare = copy ? malloc(2 * len + 4) : NULL;
+    if (!bare) {
         wg_set_complain(&r, line_of(text, at), "%s", wrong ? wrong : "out of memory");
         wg_settings_free(r.s);
         return NULL;
     }
-    without_strings(copy, len);
+    without_strings(text, len, bare);
     config_init(&config);
-    ok = config_read_string(&config, copy);
+    ok = config_read_string(&config, bare);
+    free(bare);
     if (ok) {
-        memcpy(copy, text, len);
         config_destroy(&config);
         config_init(&config);
         ok = config_read_string(&config, copy);

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "log.h"
 #include "settings.h"
 
 struct checker {
@@ -26,6 +27,7 @@ static void complain(struct checker *k, int line, const char *fmt, ...)
     va_end(ap);
     /* A group that the file leaves out has no line. */
     snprintf(text, sizeof text, "%s:%d: %s", k->s->file, line > 0 ? line : 1, what);
+    wg_one_line(text);
     k->errors++;
     k->err(k->arg, text);
 }

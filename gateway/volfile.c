@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "graph.h"
+#include "log.h"
 #include "module.h"
 #include "options.h"
 
@@ -45,6 +46,7 @@ static void fail(struct parser *p, int line, const char *fmt, ...)
     vsnprintf(what, sizeof what, fmt, ap);
     va_end(ap);
     snprintf(text, sizeof text, "%s:%d: %s", p->file, line, what);
+    wg_one_line(text);
     p->err(p->arg, text);
 }
 

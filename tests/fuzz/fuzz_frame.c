@@ -15,9 +15,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     uint32_t step;
     int r;
 
-    if (size < 1 || wg_parser_init(&p, 4096, 65536))
+    if (size < 1 || wg_parser_init(&p, 65536, 65536))
         return 0;
-    step = 1 + data[0] * data[0];
+    step = 1 + (uint32_t)data[0] * data[0];
     data++;
     size--;
     for (;;) {
@@ -25,7 +25,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         uint32_t room;
 
         while ((r = wg_parser_next(&p, &m)) == 1) {
+            uint8_t header[WG_MSG_HEADER];
+            struct wg_msg_hdr again;
             volatile uint8_t sum = 0;
+
+            wg_frame_encode(header, &m.hdr);
+            if (wg_frame_decode(header, 65536, 65536, &again) || again.type != m.hdr.type || again.id != m.hdr.id ||
+                again.low != m.hdr.low || again.flags != m.hdr.flags || again.body_len != m.hdr.body_len)
+                abort();
 
             for (uint32_t i = 0; i < m.hdr.body_len; i++)
                 sum = (uint8_t)(sum + m.body[i]);

@@ -3,8 +3,9 @@
  * libFuzzer: any bytes as the messages between gateway and brick. What decodes must encode, and
  * decode to the same again; what is listed in it must be readable to its end.
  *
- * Input: u8 kind (0 request, 1 reply, 2 hello, 3 welcome, 4 refuse), u16 body length, body, payload.
+ * Input: u8 kind (0 request, 1 reply, 2 hello, 3 welcome, 4 refuse, 5 number), u16 body length, body, payload.
  */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "iobuf.h"
@@ -75,37 +76,98 @@ static void record(struct wg_dec *d, unsigned op, bool out)
         abort();
 }
 
-static void message(unsigned kind, struct wg_dec *d)
-{
-    bool known[WG_OP_MAX];
+/* What was read from d's section, written and read again, must be written the same. */
+struct message {
     struct wg_request request;
     struct wg_welcome welcome;
     struct wg_refuse refuse;
     struct wg_hello hello;
     struct wg_reply reply;
-    char text[160];
+    uint64_t number;
+};
+
+static int get(unsigned kind, struct wg_dec *d, struct message *m)
+{
+    switch (kind) {
+    case 0:  return wg_get_request(d, &m->request);
+    case 1:  return wg_get_reply(d, &m->reply);
+    case 2:  return wg_get_hello(d, &m->hello);
+    case 3:  return wg_get_welcome(d, &m->welcome);
+    case 4:  return wg_get_refuse(d, &m->refuse);
+    default: return wg_get_number(d, &m->number);
+    }
+}
+
+static uint32_t put(unsigned kind, const struct message *m, uint8_t *to, size_t size)
+{
+    struct wg_enc e = { .at = to, .end = to + size };
+    char text[300];
 
     switch (kind) {
-    case 0:
-        if (!wg_get_request(d, &request))
-            record(d, request.op, false);
-        break;
-    case 1:
-        if (!wg_get_reply(d, &reply))
-            record(d, reply.op, true);
-        break;
-    case 2:
-        if (!wg_get_hello(d, &hello))
-            wg_get_fops(d, known, text, sizeof text);
-        break;
-    case 3:
-        if (!wg_get_welcome(d, &welcome))
-            wg_get_fops(d, known, text, sizeof text);
-        break;
+    case 0:  wg_put_request(&e, &m->request); break;
+    case 1:  wg_put_reply(&e, &m->reply); break;
+    case 2:  wg_put_hello(&e, &m->hello); break;
+    case 3:  wg_put_welcome(&e, &m->welcome); break;
     case 4:
-        wg_get_refuse(d, &refuse);
+        snprintf(text, sizeof text, "%.*s", (int)m->refuse.text.len, m->refuse.text.s ? m->refuse.text.s : "");
+        wg_put_refuse(&e, m->refuse.err, text);
         break;
+    default: wg_put_number(&e, m->number); break;
     }
+    return e.overflow ? 0 : (uint32_t)(e.at - to);
+}
+
+static void round_trip(unsigned kind, const struct message *m, struct wg_arena *arena)
+{
+    static uint8_t first[4096], second[4096];
+    uint32_t len = put(kind, m, first, sizeof first);
+    struct wg_dec d = { .at = first, .end = first + len, .arena = arena };
+    struct message again = { 0 };
+
+    if (len == 0 || get(kind, &d, &again) || d.at != d.end || put(kind, &again, second, sizeof second) != len ||
+        memcmp(first, second, len))
+        abort();
+    if (len > 20 && put(kind, m, first, len / 2))
+        abort(); /* there is no room for it */
+}
+
+/* The own table of fops is one that we agree with. */
+static void own_fops(void)
+{
+    static uint8_t bytes[1 << 16];
+    struct wg_enc e = { .at = bytes, .end = bytes + sizeof bytes };
+    struct wg_dec d = { .at = bytes };
+    bool known[WG_OP_MAX];
+    char text[160];
+
+    wg_put_fops(&e);
+    d.end = e.at;
+    if (e.overflow || wg_get_fops(&d, known, text, sizeof text))
+        abort();
+    for (unsigned op = 0; op < WG_OP_MAX; op++)
+        if (known[op] != (wg_fops[op].kind != 0))
+            abort();
+}
+
+static void message(unsigned kind, struct wg_dec *d)
+{
+    static bool once;
+    bool known[WG_OP_MAX];
+    struct message m = { 0 };
+    char text[160];
+
+    if (!once)
+        own_fops();
+    once = true;
+    if (get(kind, d, &m))
+        return;
+    round_trip(kind, &m, d->arena);
+    if (kind == 0)
+        record(d, m.request.op, false);
+    else if (kind == 1)
+        record(d, m.reply.op, true);
+    else if (kind == 2 || kind == 3)
+        wg_get_fops(d, known, text, sizeof text);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -133,7 +195,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     wg_arena_init(&arena, NULL, 0);
     d = (struct wg_dec){ .at = body, .end = body + body_len, .arena = &arena, .payload = &payload,
                          .pat = bytes, .pend = bytes + payload_len };
-    message(data[0] % 5, &d);
+    message(data[0] % 6, &d);
     wg_arena_fini(&arena);
     free(body);
     free(bytes);

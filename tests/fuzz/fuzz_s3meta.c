@@ -3,8 +3,43 @@
 #include <stdlib.h>
 
 #include "frontends/s3/meta.h"
+#include "frontends/s3/s3.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+/* A checksum and sizes of parts, written, must be read as they were. */
+static void write_back(struct wg_str bytes)
+{
+    static struct wg_s3_meta m;
+    uint64_t sizes[64], offset = 0, at, size;
+    uint8_t value[64] = { 0 };
+    struct wg_s3_meta_sum sum;
+    struct s3_pair header;
+    uint32_t n = bytes.len < 64 ? bytes.len : 64;
+    enum wg_s3_sum alg = n && (uint8_t)bytes.s[0] % S3_SUM_MD5 ? (enum wg_s3_sum)((uint8_t)bytes.s[0] % S3_SUM_MD5) : 1;
+
+    if (n)
+        memcpy(value, bytes.s, n);
+    for (uint32_t i = 0; i < n; i++)
+        sizes[i] = (uint8_t)bytes.s[i] / 64u;
+    wg_s3_meta_start(&m);
+    wg_s3_meta_put_sum(&m, alg, S3_SUM_COMPOSITE, n, value);
+    wg_s3_meta_put_parts(&m, sizes, n);
+    if (!wg_s3_meta_get_sum(wg_s3_meta_end(&m), &sum) || sum.alg != alg || sum.parts != n ||
+        memcmp(sum.value, value, wg_s3_sum_size(alg)))
+        abort();
+    for (uint32_t i = 0; i < n; i++) {
+        if (!wg_s3_meta_part(wg_s3_meta_end(&m), i + 1, &at, &size) || at != offset || size != sizes[i])
+            abort();
+        offset += size;
+    }
+    for (unsigned tag = 0; tag < 256; tag++)
+        if (wg_s3_meta_header(tag) && !*wg_s3_meta_header(tag))
+            abort();
+    header = (struct s3_pair){ bytes.len & 1 ? WG_STR("content-encoding") : WG_STR("x-amz-meta-a"), bytes };
+    wg_s3_meta_put_header(&m, &header);
+    wg_s3_meta_put_pair(&m, S3_META_USER, bytes, bytes);
+}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -36,5 +71,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         abort();
     wg_s3_meta_start(&m);
     wg_s3_meta_put_tagging(&m, packed);
+    write_back(packed);
     return 0;
 }

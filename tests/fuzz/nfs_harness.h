@@ -85,6 +85,7 @@ static inline void fz_start(void)
         abort();
     fz_fh_len = nfs_handle_seal(&t->exports[0], &(struct wg_ref){ .gfid = WG_ROOT_GFID }, fz_fh);
     nfs_exports_set(t);
+    nfs_find_root(t, &t->exports[0]);
 }
 
 /* The input with handles put in; returns its length. */
