@@ -13,6 +13,14 @@
 #else
 #define VALGRIND_STACK_REGISTER(a, b) 0
 #endif
+#ifdef __has_feature /* clang's way to say what gcc says by macros */
+#if __has_feature(address_sanitizer) && !defined(__SANITIZE_ADDRESS__)
+#define __SANITIZE_ADDRESS__ 1
+#endif
+#if __has_feature(thread_sanitizer) && !defined(__SANITIZE_THREAD__)
+#define __SANITIZE_THREAD__ 1
+#endif
+#endif
 #ifdef __SANITIZE_ADDRESS__
 #include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
@@ -22,77 +30,89 @@
 #endif
 
 /*
- * A guard page for each stack would split the mapping and meet the kernel's limit of maps at
- * some 32,000 stacks. So stacks are cut from slabs with one guard page below each slab, and
- * each stack has a word at its end that is checked at every switch.
+ * Stacks are cut from slabs. A guard page below each splits the mapping, and the kernel has a
+ * limit of maps at 65,530: so the first GUARDED stacks have one, later ones only the lowest of a slab;
+ * those are watched by a look at the stack pointer at every switch. Nothing is written to a stack but what
+ * its owner pushes: a coroutine that sleeps near its start costs one page.
  */
 #define SLAB_STACKS 64
 #define GUARD 4096
-#define SHALLOW (32u << 10) /* pages of a pooled stack that are not given back */
-#define MARK 0x57494e4447415445u
+#define GUARDED 16384
+#define WARM 64  /* pooled stacks that keep the pages they have touched */
+#define LOW 1024 /* bytes that must be left at a switch */
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static struct wg_stack *pool;
-static size_t nstacks, nfree;
+static struct wg_stack *warm, *cold; /* pools */
+static size_t nstacks, nfree, nwarm;
 
 /* The worker's side of a switch; one coroutine runs on a thread at a time. */
+#ifdef WG_SWITCH_OWN
+void wg_switch(void **save, void *to);
+static __thread void *home;
+#define SWITCH(save, to) wg_switch((save), *(to))
+#else
 static __thread ucontext_t home;
+#define SWITCH(save, to) swapcontext((save), (to))
+#endif
 static __thread const void *home_base;
 static __thread size_t home_size;
 static __thread void *home_fiber;
 
-static uint64_t *end_mark(const struct wg_stack *s)
-{
-    return s->base;
-}
-
-static uint64_t *shallow_mark(const struct wg_stack *s)
-{
-    return (uint64_t *)((char *)s->base + WG_STACK_BYTES - SHALLOW);
-}
-
 static int add_slab(void)
 {
-    char *base = mmap(NULL, GUARD + SLAB_STACKS * (size_t)WG_STACK_BYTES, PROT_READ | PROT_WRITE,
+    size_t size = SLAB_STACKS * (size_t)WG_STACK_BYTES;
+    char *base = mmap(NULL, size, PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
     struct wg_stack *stacks = calloc(SLAB_STACKS, sizeof *stacks);
 
     if (base == MAP_FAILED || !stacks) {
         free(stacks);
         if (base != MAP_FAILED)
-            munmap(base, GUARD + SLAB_STACKS * (size_t)WG_STACK_BYTES);
+            munmap(base, size);
         return -1;
     }
-    mprotect(base, GUARD, PROT_NONE);
+    madvise(base, size, MADV_NOHUGEPAGE);
     for (int i = 0; i < SLAB_STACKS; i++) {
         struct wg_stack *s = &stacks[i];
+        char *low = base + (size_t)i * WG_STACK_BYTES;
 
-        s->base = base + GUARD + (size_t)i * WG_STACK_BYTES;
-        s->next = pool;
-        pool = s;
+        if (i == 0 || nstacks < GUARDED)
+            mprotect(low, GUARD, PROT_NONE);
+        s->base = low + GUARD;
+        s->size = WG_STACK_BYTES - GUARD;
+        s->next = cold;
+        cold = s;
     }
     nstacks += SLAB_STACKS;
     nfree += SLAB_STACKS;
     return 0;
 }
 
-struct wg_stack *wg_stack_get(void)
+static struct wg_stack *take(struct wg_stack **pool)
 {
-    struct wg_stack *s = NULL;
+    struct wg_stack *s = *pool;
 
-    pthread_mutex_lock(&lock);
-    if (pool || add_slab() == 0) {
-        s = pool;
-        pool = s->next;
+    if (s) {
+        *pool = s->next;
         nfree--;
     }
+    return s;
+}
+
+struct wg_stack *wg_stack_get(void)
+{
+    struct wg_stack *s;
+
+    pthread_mutex_lock(&lock);
+    s = take(&warm);
+    nwarm -= s != NULL;
+    if (!s && (cold || add_slab() == 0))
+        s = take(&cold);
     pthread_mutex_unlock(&lock);
     if (!s)
         return NULL;
-    *end_mark(s) = MARK;
-    *shallow_mark(s) = MARK;
     if (!s->valgrind)
-        s->valgrind = 1 + VALGRIND_STACK_REGISTER(s->base, (char *)s->base + WG_STACK_BYTES);
+        s->valgrind = 1 + VALGRIND_STACK_REGISTER(s->base, s->base + s->size);
 #ifdef __SANITIZE_THREAD__
     if (!s->fiber)
         s->fiber = __tsan_create_fiber(0);
@@ -102,40 +122,77 @@ struct wg_stack *wg_stack_get(void)
 
 void wg_stack_put(struct wg_stack *s)
 {
+    bool keep;
+
 #ifdef __SANITIZE_ADDRESS__
-    ASAN_UNPOISON_MEMORY_REGION(s->base, WG_STACK_BYTES);
+    ASAN_UNPOISON_MEMORY_REGION(s->base, s->size);
 #endif
-    if (*shallow_mark(s) != MARK)
-        madvise(s->base, WG_STACK_BYTES - SHALLOW, MADV_DONTNEED);
     pthread_mutex_lock(&lock);
-    s->next = pool;
-    pool = s;
+    keep = nwarm < WARM;
+    nwarm += keep;
+    pthread_mutex_unlock(&lock);
+    if (!keep)
+        madvise(s->base, s->size, MADV_DONTNEED);
+    pthread_mutex_lock(&lock);
+    s->next = keep ? warm : cold;
+    *(keep ? &warm : &cold) = s;
     nfree++;
     pthread_mutex_unlock(&lock);
 }
+
+#ifdef WG_SWITCH_OWN
+
+/* As wg_switch leaves a stack: what it pops, the address it returns to, and one for a debugger to stop at. */
+void wg_stack_prepare(struct wg_stack *s, void (*entry)(void))
+{
+    uint64_t *top = (uint64_t *)((uintptr_t)(s->base + s->size) & ~(uintptr_t)15);
+
+    s->fake = NULL;
+#if defined(__x86_64__)
+    uint64_t *frame = top - 9;
+    uint32_t mxcsr;
+    uint16_t fcw;
+
+    __asm__("stmxcsr %0" : "=m"(mxcsr));
+    __asm__("fnstcw %0" : "=m"(fcw));
+    memset(frame, 0, 9 * sizeof *frame);
+    frame[0] = (uint64_t)fcw << 32 | mxcsr;
+    frame[7] = (uintptr_t)entry; /* frame[8], entry's return address, lies at 8 modulo 16 as after a call */
+#else
+    uint64_t *frame = top - 20;
+
+    memset(frame, 0, 20 * sizeof *frame);
+    frame[11] = (uintptr_t)entry; /* x30 */
+#endif
+    s->context = frame;
+}
+
+#else
 
 void wg_stack_prepare(struct wg_stack *s, void (*entry)(void))
 {
     getcontext(&s->context);
     s->context.uc_stack.ss_sp = s->base;
-    s->context.uc_stack.ss_size = WG_STACK_BYTES;
+    s->context.uc_stack.ss_size = s->size;
     s->context.uc_link = NULL;
     s->fake = NULL;
     makecontext(&s->context, entry, 0);
 }
+
+#endif
 
 void wg_stack_enter(struct wg_stack *s)
 {
     void *fake = NULL;
 
 #ifdef __SANITIZE_ADDRESS__
-    __sanitizer_start_switch_fiber(&fake, s->base, WG_STACK_BYTES);
+    __sanitizer_start_switch_fiber(&fake, s->base, s->size);
 #endif
 #ifdef __SANITIZE_THREAD__
     home_fiber = __tsan_get_current_fiber();
     __tsan_switch_to_fiber(s->fiber, 0);
 #endif
-    swapcontext(&home, &s->context);
+    SWITCH(&home, &s->context);
 #ifdef __SANITIZE_ADDRESS__
     __sanitizer_finish_switch_fiber(fake, NULL, NULL);
 #endif
@@ -156,7 +213,7 @@ void wg_stack_arrived(struct wg_stack *s)
 
 void wg_stack_leave(struct wg_stack *s, bool last)
 {
-    if (*end_mark(s) != MARK) {
+    if ((char *)__builtin_frame_address(0) < s->base + LOW) {
         fprintf(stderr, "windgate: a coroutine overflowed its stack of %u KiB\n", WG_STACK_BYTES >> 10);
         abort();
     }
@@ -167,7 +224,7 @@ void wg_stack_leave(struct wg_stack *s, bool last)
     __tsan_switch_to_fiber(home_fiber, 0);
 #endif
     (void)last;
-    swapcontext(&s->context, &home);
+    SWITCH(&s->context, &home);
     wg_stack_arrived(s);
 }
 
