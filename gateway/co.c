@@ -84,6 +84,8 @@ static void finish(struct wg_co *co)
 {
     struct wg_call *root = co->root;
 
+    wg_timer_cancel(&co->deadline); /* of this worker: it does not run now */
+    wg_co_drop_leases(co);
     wg_co_drop_calls(co);
     wg_stack_put(co->stack);
     delist(co);
@@ -124,9 +126,9 @@ static void resume(struct wg_work *w)
 
 void wg_co_park(struct wg_co *co, const char *waits_for)
 {
-    co->waits_for = waits_for;
+    __atomic_store_n(&co->waits_for, waits_for, __ATOMIC_RELAXED);
     wg_stack_leave(co->stack, false);
-    co->waits_for = NULL;
+    __atomic_store_n(&co->waits_for, NULL, __ATOMIC_RELAXED);
 }
 
 void wg_co_unpark(struct wg_co *co)
@@ -194,15 +196,40 @@ struct wg_call *wg_co_call(struct wg_co *co)
 
 /* --- waiting --- */
 
-bool wg_co_cancelled(const struct wg_co *co)
+int wg_co_cancelled(const struct wg_co *co)
 {
-    return atomic_load_explicit(&co->cancelled, memory_order_relaxed);
+    return co->shielded ? 0 : atomic_load_explicit(&co->cancelled, memory_order_relaxed);
+}
+
+void wg_co_cancel_with(struct wg_co *co, int err)
+{
+    int none = 0;
+
+    atomic_compare_exchange_strong(&co->cancelled, &none, err);
+    wg_co_unpark(co);
 }
 
 void wg_co_cancel(struct wg_co *co)
 {
-    atomic_store(&co->cancelled, true);
-    wg_co_unpark(co);
+    wg_co_cancel_with(co, ECANCELED);
+}
+
+void wg_co_shield(struct wg_co *co, bool on)
+{
+    co->shielded = on;
+}
+
+static void deadline_passes(struct wg_timer *t)
+{
+    wg_co_cancel_with((struct wg_co *)((char *)t - offsetof(struct wg_co, deadline)), ETIMEDOUT);
+}
+
+void wg_co_deadline(struct wg_co *co, uint64_t deadline_ns)
+{
+    if (deadline_ns)
+        wg_timer_arm(&co->deadline, deadline_ns, deadline_passes);
+    else
+        wg_timer_cancel(&co->deadline);
 }
 
 void wg_co_wake(struct wg_co *co)
@@ -228,9 +255,8 @@ int wg_co_wait(struct wg_co *co, uint64_t deadline_ns)
     if (timed)
         wg_timer_arm(&co->timer, deadline_ns, timer_fires);
     while (!atomic_exchange(&co->token, false)) {
-        if (wg_co_cancelled(co))
-            err = ECANCELED;
-        else if (timed && atomic_load(&co->timer_fired))
+        err = wg_co_cancelled(co);
+        if (!err && timed && atomic_load(&co->timer_fired))
             err = ETIMEDOUT;
         if (err)
             break;
@@ -249,7 +275,7 @@ int wg_co_sleep(struct wg_co *co, uint64_t ns)
     while (!atomic_load(&co->timer_fired) && !wg_co_cancelled(co))
         wg_co_park(co, "time");
     wg_timer_cancel(&co->timer);
-    return wg_co_cancelled(co) ? ECANCELED : 0;
+    return wg_co_cancelled(co);
 }
 
 static void requeue(struct wg_work *w)
@@ -327,9 +353,19 @@ unsigned wg_co_live(void)
     return atomic_load(&live);
 }
 
+void wg_co_cancel_all(void)
+{
+    for (int i = 0; i < LISTS; i++) {
+        pthread_mutex_lock(&lists[i].lock);
+        for (struct wg_co *co = lists[i].first; co; co = co->next)
+            wg_co_cancel(co);
+        pthread_mutex_unlock(&lists[i].lock);
+    }
+}
+
 int wg_co_drain(uint64_t deadline_ns)
 {
-    while (wg_co_live() > 0) {
+    while (wg_co_live() > 0 || wg_co_leases_live() > 0) {
         if (wg_now_ns() >= deadline_ns)
             return ETIMEDOUT;
         usleep(2000);
@@ -352,12 +388,17 @@ static void dump(struct wg_dump *d)
         pthread_mutex_lock(&lists[i].lock);
         for (struct wg_co *co = lists[i].first; co && shown < 10000; co = co->next, shown++) {
             const char *waits = __atomic_load_n(&co->waits_for, __ATOMIC_RELAXED);
+            uint64_t fop = __atomic_load_n(&co->waits_call, __ATOMIC_RELAXED);
 
             wg_dump_object(d, NULL);
             wg_dump_str(d, "name", co->name);
             wg_dump_u64(d, "call", co->root->id);
             wg_dump_str(d, "state", atomic_load(&co->park) == CO_PARKED ? "waiting" : "running");
             wg_dump_str(d, "waits_for", waits);
+            if (fop)
+                wg_dump_u64(d, "waits_for_call", fop);
+            if (atomic_load(&co->cancelled))
+                wg_dump_str(d, "cancelled", wg_error_name(atomic_load(&co->cancelled)));
             wg_dump_u64(d, "worker", co->worker);
             wg_dump_u64(d, "age_us", (now - co->begin_ns) / 1000);
             wg_dump_end(d);

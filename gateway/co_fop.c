@@ -21,9 +21,8 @@ static void wind_fop(struct wg_co *co)
     wg_start(co->call, co->xl, co->op, co->in, fop_finish);
 }
 
-static struct wg_call *child_call(struct wg_co *co)
+struct wg_call *wg_co_child_call(struct wg_call *root)
 {
-    struct wg_call *root = co->root;
     struct wg_call *call = wg_call_new(root->graph, root->frontend, root->what);
 
     if (!call)
@@ -31,7 +30,6 @@ static struct wg_call *child_call(struct wg_co *co)
     call->cred = root->cred;
     call->client = root->client;
     call->deadline_ns = root->deadline_ns;
-    call->owner = co;
     call->parent = root;
     call->share = root->share;
     /* Credentials and arguments point into the root's arena: it stays as long as this call. */
@@ -52,15 +50,20 @@ static void drop_last(struct wg_co *co)
 
 static int run_fop(struct wg_co *co, struct wg_xlator *xl, unsigned op, const void *in, const void **ret)
 {
+    uint64_t fence;
     void *copy;
 
     *ret = NULL;
     if (wg_co_cancelled(co))
-        return ECANCELED;
+        return wg_co_cancelled(co);
     drop_last(co);
-    co->call = child_call(co);
+    co->call = wg_co_child_call(co->root);
     if (!co->call)
         return ENOMEM;
+    co->call->owner = co;
+    fence = wg_co_fence(co);
+    if (fence && (!co->call->deadline_ns || fence < co->call->deadline_ns))
+        co->call->deadline_ns = fence;
     /* A straggler of a fan-out may read the arguments after this coroutine has gone on. */
     copy = wg_alloc(&co->call->arena, wg_fops[op].in_size);
     if (!copy)
@@ -71,9 +74,11 @@ static int run_fop(struct wg_co *co, struct wg_xlator *xl, unsigned op, const vo
     co->in = copy;
     atomic_store(&co->fop_done, false);
     co->outside = wind_fop;
+    __atomic_store_n(&co->waits_call, co->call->id, __ATOMIC_RELAXED);
     do
         wg_co_park(co, wg_op_name(op));
     while (!atomic_load(&co->fop_done));
+    __atomic_store_n(&co->waits_call, 0, __ATOMIC_RELAXED);
     *ret = co->call->root->out;
     return co->call->root->err;
 }

@@ -37,10 +37,12 @@ struct wg_co {
     void *arg;
     void (*done)(void *arg, int err);
     atomic_bool token;     /* wg_co_wake, not yet taken by wg_co_wait */
-    atomic_bool cancelled;
+    atomic_int cancelled;  /* why; 0: not */
+    bool shielded;         /* its waits and fops don't look at that */
     bool finished;
     int err;
     const char *waits_for; /* for dumps */
+    uint64_t waits_call;   /* the same: the call of its fop; 0: none */
     uint64_t begin_ns;
     /* What the worker does on its own stack once this one is switched out. */
     void (*outside)(struct wg_co *co);
@@ -59,6 +61,8 @@ struct wg_co {
     struct wg_co_waiter waiter;
     struct wg_timer timer;
     atomic_bool timer_fired;
+    struct wg_timer deadline;
+    struct wg_co_lease *leases; /* not yet dropped */
     struct wg_co_group *group;  /* that it is a member of */
     struct wg_co *sibling;      /* in that group */
     struct wg_co_group *groups; /* its own, open ones */
@@ -87,5 +91,15 @@ void wg_co_group_left(struct wg_co_group *g, struct wg_co *co);
 void wg_co_spread_cancel(struct wg_co *co);
 /* Drops the calls of co's fops. */
 void wg_co_drop_calls(struct wg_co *co);
+/* Cancels co; its waits and fops answer err (the first one's) from now on. As wg_co_cancel. */
+void wg_co_cancel_with(struct wg_co *co, int err);
+/* A call with root's credentials, client and deadline that keeps root. NULL when memory is out. */
+struct wg_call *wg_co_child_call(struct wg_call *root);
+/* Drops those that the flow has not. On the worker. */
+void wg_co_drop_leases(struct wg_co *co);
+/* The moment from which co's fops must not begin: the end of a fencing lease of its or its owners'; 0: none. */
+uint64_t wg_co_fence(const struct wg_co *co);
+/* Leases whose renewal or end is under way. */
+unsigned wg_co_leases_live(void);
 
 #endif

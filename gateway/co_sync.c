@@ -20,21 +20,21 @@ struct wg_co_group *wg_co_group(struct wg_co *co, unsigned limit)
     return g;
 }
 
-static void cancel_members(struct wg_co_group *g)
+static void cancel_members(struct wg_co_group *g, int why)
 {
     if (g->cancelled)
         return;
     g->cancelled = true;
     for (struct wg_co *m = g->members; m; m = m->sibling)
-        wg_co_cancel(m);
+        wg_co_cancel_with(m, why);
 }
 
 void wg_co_spread_cancel(struct wg_co *co)
 {
-    if (!wg_co_cancelled(co))
-        return;
-    for (struct wg_co_group *g = co->groups; g; g = g->next)
-        cancel_members(g);
+    int why = wg_co_cancelled(co);
+
+    for (struct wg_co_group *g = why ? co->groups : NULL; g; g = g->next)
+        cancel_members(g, why);
 }
 
 void wg_co_group_left(struct wg_co_group *g, struct wg_co *co)
@@ -47,7 +47,7 @@ void wg_co_group_left(struct wg_co_group *g, struct wg_co *co)
     g->running--;
     if (co->err && !g->err) {
         g->err = co->err;
-        cancel_members(g);
+        cancel_members(g, ECANCELED);
     }
     wg_co_unpark(g->owner);
 }
@@ -63,7 +63,7 @@ int wg_co_spawn(struct wg_co_group *g, const char *name, wg_co_fn *fn, void *arg
     if (g->err)
         return g->err;
     if (wg_co_cancelled(co))
-        return g->err = ECANCELED;
+        return g->err = wg_co_cancelled(co);
     return wg_co_launch(co->root, name, fn, arg, NULL, co->worker, g);
 }
 
@@ -177,7 +177,7 @@ void wg_co_queue_close(struct wg_co_queue *q)
     unspin(&q->lock);
 }
 
-/* Under the queue's lock: waits in line; returns under the lock. ECANCELED when cancelled. */
+/* Under the queue's lock: waits in line; returns under the lock. The reason when cancelled. */
 static int wait_in_line(struct wg_co *co, struct wg_co_queue *q, struct line *l, const char *what)
 {
     struct wg_co_waiter *me = &co->waiter;
@@ -192,7 +192,7 @@ static int wait_in_line(struct wg_co *co, struct wg_co_queue *q, struct line *l,
     if (me->ready)
         return 0;
     line_remove(l, me);
-    return ECANCELED;
+    return wg_co_cancelled(co);
 }
 
 int wg_co_push(struct wg_co *co, struct wg_co_queue *q, void *item)

@@ -2,9 +2,11 @@
 /* What the core itself costs: a wind and unwind, a layer that passes, a call, a coroutine's fop. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 #include "co.h"
+#include "co_stack.h"
 #include "graph.h"
 
 #define ROUNDS 400000
@@ -105,6 +107,92 @@ static int co_loop(struct wg_co *co, void *arg)
     return 0;
 }
 
+/* --- switches alone --- */
+
+static struct wg_stack *stack;
+
+static void stack_entry(void)
+{
+    wg_stack_arrived(stack);
+    for (;;)
+        wg_stack_leave(stack, false);
+}
+
+/* There and back is two. */
+static double per_switch(void)
+{
+    uint64_t t0;
+
+    stack = wg_stack_get();
+    if (!stack)
+        exit(1);
+    wg_stack_prepare(stack, stack_entry);
+    wg_stack_enter(stack);
+    t0 = wg_now_ns();
+    for (int i = 0; i < ROUNDS; i++)
+        wg_stack_enter(stack);
+    return (double)(wg_now_ns() - t0) / ROUNDS / 2;
+}
+
+static ucontext_t here, there;
+
+static void context_entry(void)
+{
+    for (;;)
+        swapcontext(&there, &here);
+}
+
+static double per_swapcontext(void)
+{
+    static char memory[65536];
+    uint64_t t0;
+
+    getcontext(&there);
+    there.uc_stack.ss_sp = memory;
+    there.uc_stack.ss_size = sizeof memory;
+    makecontext(&there, context_entry, 0);
+    swapcontext(&here, &there);
+    t0 = wg_now_ns();
+    for (int i = 0; i < ROUNDS; i++)
+        swapcontext(&here, &there);
+    return (double)(wg_now_ns() - t0) / ROUNDS / 2;
+}
+
+static int nothing_much(struct wg_co *co, void *arg)
+{
+    (void)co;
+    (void)arg;
+    return 0;
+}
+
+static double spawn_ns;
+
+static int spawn_loop(struct wg_co *co, void *arg)
+{
+    uint64_t t0 = wg_now_ns();
+
+    (void)arg;
+    for (int i = 0; i < ROUNDS / 16; i++) {
+        struct wg_co_group *g = wg_co_group(co, 16);
+
+        for (int k = 0; k < 16 && g; k++)
+            wg_co_spawn(g, "bench", nothing_much, NULL);
+        if (!g || wg_co_collect(g))
+            return EIO;
+    }
+    spawn_ns = (double)(wg_now_ns() - t0) / (ROUNDS / 16 * 16);
+    return 0;
+}
+
+static void run_co(struct wg_graph *g, wg_co_fn *fn)
+{
+    struct wg_call *root = wg_call_new(g, WG_FROM_INTERNAL, "bench");
+
+    wg_co_start(root, "bench", fn, NULL, NULL);
+    wg_call_unref(root);
+    wg_co_drain(wg_now_ns() + 60000000000u);
+}
+
 static void show(const char *what, double ns)
 {
     printf("{\"case\":\"%s\",\"ns\":%.1f}\n", what, ns);
@@ -113,7 +201,6 @@ static void show(const char *what, double ns)
 int main(void)
 {
     struct wg_graph *g;
-    struct wg_call *root;
     double base, ten;
 
     wg_class_add(&store);
@@ -132,11 +219,12 @@ int main(void)
     g = stack_of("bench/bare", 10);
     show("one more layer that treats nothing", (per_call(g) - base) / 10);
     co_graph = g;
-    root = wg_call_new(g, WG_FROM_INTERNAL, "bench");
-    wg_co_start(root, "bench", co_loop, NULL, NULL);
-    wg_call_unref(root);
-    wg_co_drain(wg_now_ns() + 60000000000u);
+    run_co(g, co_loop);
     show("a coroutine's fop", co_ns);
+    run_co(g, spawn_loop);
+    show("a coroutine spawned, run and collected", spawn_ns);
+    show("a switch into a coroutine or back", per_switch());
+    show("the same by swapcontext", per_swapcontext());
     wg_work_stop();
     return 0;
 }

@@ -2,19 +2,41 @@
 /* Coroutines: fops, groups, queues, waits, offload, cancellation, thousands at once. */
 #include <check.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "co.h"
+#include "dump.h"
 #include "graph.h"
 
+/* Live coroutines, and what they may take; fibers of ThreadSanitizer are few and large. */
 #if defined(__SANITIZE_THREAD__)
-#define MANY 500
+#define MANY 1000
+#define MANY_BYTES SIZE_MAX
 #elif defined(__SANITIZE_ADDRESS__)
-#define MANY 2000
+#define MANY 10000
+#define MANY_BYTES SIZE_MAX
 #else
 #define MANY 10000
+#define MANY_BYTES (100u << 20)
 #endif
+#define FOPS 1000000
+
+/* Resident memory of this process. */
+static size_t resident(void)
+{
+    FILE *f = fopen("/proc/self/statm", "r");
+    size_t pages = 0;
+
+    if (f) {
+        if (fscanf(f, "%*u %zu", &pages) != 1)
+            pages = 0;
+        fclose(f);
+    }
+    return pages * (size_t)sysconf(_SC_PAGESIZE);
+}
 
 /* test/slow answers getattr on another worker, with size = the call's uid. */
 static void answer(struct wg_work *w)
@@ -117,6 +139,29 @@ START_TEST(a_long_flow_of_fops_keeps_one_call_alive)
 }
 END_TEST
 
+static int million(struct wg_co *co, void *arg)
+{
+    size_t before = 0;
+
+    (void)arg;
+    for (uint32_t i = 0; i < FOPS; i++) {
+        const struct wg_access_out *out;
+        int err = wg_co_access(co, graph->top, &(struct wg_access_in){ .mask = i }, &out);
+
+        if (err || out->granted != i)
+            return err ? err : EPROTO;
+        if (i == FOPS / 10)
+            before = resident();
+    }
+    return resident() > before + (4u << 20) ? EFBIG : 0;
+}
+
+START_TEST(a_million_fops_take_the_memory_of_one)
+{
+    ck_assert_int_eq(run(million, NULL), 0);
+}
+END_TEST
+
 static int keep_fops(struct wg_co *co, void *arg)
 {
     const struct wg_access_out *out[10];
@@ -179,22 +224,124 @@ START_TEST(a_group_runs_at_most_its_limit_and_reports_the_first_error)
 }
 END_TEST
 
+static atomic_int asleep;
+static atomic_bool wake_up;
+
 static int sleeper(struct wg_co *co, void *arg)
 {
     (void)arg;
-    return wg_co_sleep(co, 50000000);
+    atomic_fetch_add(&asleep, 1);
+    while (!wake_up) {
+        int err = wg_co_sleep(co, 20000000);
+
+        if (err)
+            return err;
+    }
+    return 0;
 }
 
-START_TEST(thousands_are_alive_at_once)
+START_TEST(ten_thousand_are_alive_in_a_hundred_megabytes)
+{
+    struct wg_call *root = wg_call_new(graph, WG_FROM_INTERNAL, "test");
+    size_t before = resident(), with;
+    char *text;
+
+    ended = asleep = 0;
+    wake_up = false;
+    for (int i = 0; i < MANY; i++)
+        ck_assert_int_eq(wg_co_start(root, "sleeper", sleeper, NULL, done), 0);
+    while (asleep < MANY)
+        usleep(1000);
+    with = resident();
+    ck_assert_uint_le(with, MANY_BYTES);
+    printf("%d coroutines: %zu KiB, of which %zu before\n", MANY, with >> 10, before >> 10);
+    text = wg_dump_process(graph, false);
+    ck_assert_ptr_nonnull(strstr(text, "sleeper"));
+    ck_assert_ptr_nonnull(strstr(text, "waits_for"));
+    free(text);
+    wake_up = true;
+    wg_call_unref(root);
+    ck_assert_int_eq(wg_co_drain(wg_now_ns() + 60000000000u), 0);
+    ck_assert_int_eq(ended, MANY);
+}
+END_TEST
+
+START_TEST(a_shutdown_joins_all)
 {
     struct wg_call *root = wg_call_new(graph, WG_FROM_INTERNAL, "test");
 
-    ended = 0;
-    for (int i = 0; i < MANY; i++)
+    ended = asleep = 0;
+    wake_up = false;
+    for (int i = 0; i < 100; i++)
         ck_assert_int_eq(wg_co_start(root, "sleeper", sleeper, NULL, done), 0);
     wg_call_unref(root);
-    ck_assert_int_eq(wg_co_drain(wg_now_ns() + 20000000000u), 0);
-    ck_assert_int_eq(ended, MANY);
+    ck_assert_int_eq(wg_co_drain(wg_now_ns() + 1000000), ETIMEDOUT);
+    wg_co_cancel_all();
+    ck_assert_int_eq(wg_co_drain(wg_now_ns() + 60000000000u), 0);
+    ck_assert_int_eq(ended, 100);
+    ck_assert_int_eq(last_err, ECANCELED);
+}
+END_TEST
+
+/* Everything that waits, in a flow whose deadline has passed. */
+static int out_of_time(struct wg_co *co, void *arg)
+{
+    const struct wg_access_out *out;
+    struct wg_co_queue *q = arg;
+    struct wg_co_group *g;
+    void *item;
+
+    wg_co_deadline(co, wg_now_ns() + 1000000);
+    if (wg_co_pop(co, q, &item) != ETIMEDOUT || wg_co_wait(co, 0) != ETIMEDOUT ||
+        wg_co_sleep(co, 1) != ETIMEDOUT || wg_co_cancelled(co) != ETIMEDOUT ||
+        wg_co_access(co, graph->top, &(struct wg_access_in){ 0 }, &out) != ETIMEDOUT)
+        return EPROTO;
+    g = wg_co_group(co, 1);
+    if (wg_co_spawn(g, "late", sleeper, NULL) != ETIMEDOUT || wg_co_collect(g) != ETIMEDOUT)
+        return EPROTO;
+    /* What must be undone can be. */
+    wg_co_shield(co, true);
+    if (wg_co_sleep(co, 1) || wg_co_access(co, graph->top, &(struct wg_access_in){ 0 }, &out))
+        return EPROTO;
+    wg_co_shield(co, false);
+    return wg_co_sleep(co, 1);
+}
+
+START_TEST(a_deadline_ends_every_wait)
+{
+    struct wg_co_queue *q = wg_co_queue_new(1);
+
+    ck_assert_int_eq(run(out_of_time, q), ETIMEDOUT);
+    wg_co_queue_free(q);
+}
+END_TEST
+
+static int late_member(struct wg_co *co, void *arg)
+{
+    atomic_int *seen = arg;
+
+    *seen = wg_co_wait(co, 0);
+    return *seen;
+}
+
+static int late_owner(struct wg_co *co, void *arg)
+{
+    struct wg_co_group *g = wg_co_group(co, 4);
+
+    wg_co_deadline(co, wg_now_ns() + 5000000);
+    for (int i = 0; i < 3; i++)
+        if (wg_co_spawn(g, "member", late_member, (atomic_int *)arg + i))
+            return EPROTO;
+    return wg_co_collect(g);
+}
+
+START_TEST(members_are_cancelled_for_their_owners_reason)
+{
+    atomic_int seen[3] = { 0 };
+
+    ck_assert_int_eq(run(late_owner, seen), ETIMEDOUT);
+    for (int i = 0; i < 3; i++)
+        ck_assert_int_eq(seen[i], ETIMEDOUT);
 }
 END_TEST
 
@@ -359,9 +506,13 @@ int main(void)
         return 1;
     tcase_set_timeout(t, 60);
     tcase_add_test(t, a_long_flow_of_fops_keeps_one_call_alive);
+    tcase_add_test(t, a_million_fops_take_the_memory_of_one);
     tcase_add_test(t, kept_results_live_to_the_end);
     tcase_add_test(t, a_group_runs_at_most_its_limit_and_reports_the_first_error);
-    tcase_add_test(t, thousands_are_alive_at_once);
+    tcase_add_test(t, ten_thousand_are_alive_in_a_hundred_megabytes);
+    tcase_add_test(t, a_shutdown_joins_all);
+    tcase_add_test(t, a_deadline_ends_every_wait);
+    tcase_add_test(t, members_are_cancelled_for_their_owners_reason);
     tcase_add_test(t, a_bounded_queue_hands_everything_over);
     tcase_add_test(t, blocking_calls_run_elsewhere);
     tcase_add_test(t, a_wait_ends_by_time_wake_or_cancel);
