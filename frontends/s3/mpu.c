@@ -7,6 +7,7 @@
 
 #include "hmac.h"
 
+#define CLAIM_MS 10000 /* the time to live of the lease on ending an upload, and the wait for it */
 #define PAGE 1000
 #define PAGE_BYTES (768u << 10)
 
@@ -95,6 +96,26 @@ int s3_open_upload(struct wg_co *co, struct s3_req *r, struct s3_upload *ret)
         err = attempt == 0 ? 0 : S3E(NoSuchBucket);
     }
     return err;
+}
+
+int s3_claim_upload(struct wg_co *co, struct s3_req *r, struct s3_upload *ret)
+{
+    struct wg_co_lease_args args = { .ttl_ms = CLAIM_MS, .wait_ms = CLAIM_MS };
+    struct wg_co_lease *lease;
+    char name[S3_UPLOAD_ID + 16];
+    int err = s3_open_upload(co, r, ret);
+
+    if (err)
+        return err;
+    snprintf(name, sizeof name, "s3 upload %s", ret->id);
+    args.at = ret->bucket;
+    args.name = wg_str_of(name);
+    err = wg_co_lease_take(co, r->top, &args, &lease);
+    if (err == ENOTSUP)
+        return 0; /* a brick of an older release: as it was then */
+    if (err)
+        return err == EBUSY ? S3E(OperationAborted) : err;
+    return s3_open_upload(co, r, ret);
 }
 
 int s3_upload_exists(struct wg_co *co, struct s3_req *r, const struct s3_upload *u)
@@ -406,7 +427,7 @@ int s3_end_upload(struct wg_co *co, struct s3_req *r, const struct s3_upload *u)
 int wg_s3_abort_upload(struct wg_co *co, struct s3_req *r)
 {
     struct s3_upload u;
-    int err = s3_open_upload(co, r, &u);
+    int err = s3_claim_upload(co, r, &u);
 
     if (!err)
         err = s3_end_upload(co, r, &u);

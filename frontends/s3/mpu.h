@@ -37,6 +37,11 @@ struct s3_upload {
  * another), S3E(NoSuchBucket), EACCES for somebody else's.
  */
 int s3_open_upload(struct wg_co *co, struct s3_req *r, struct s3_upload *ret);
+/*
+ * co. The same for who ends the upload, on any gateway one at a time: by a lease that lasts as long as the
+ * request's flow. Also S3E(OperationAborted): another one is at it for long.
+ */
+int s3_claim_upload(struct wg_co *co, struct s3_req *r, struct s3_upload *ret);
 /* co. Whether it still exists: after a part was stored, since an abort may have been faster. */
 int s3_upload_exists(struct wg_co *co, struct s3_req *r, const struct s3_upload *u);
 /* The record's key in the space of uploads; to is of WG_KEY_MAX bytes. */

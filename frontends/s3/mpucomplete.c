@@ -384,7 +384,7 @@ int wg_s3_complete_upload(struct wg_co *co, struct s3_req *r)
     c->r = r;
     err = wg_co_on_worker(co, read_body, c);
     if (!err)
-        err = s3_open_upload(co, r, &c->u);
+        err = s3_claim_upload(co, r, &c->u);
     if (err == S3E(NoSuchUpload) && c->u.id[0])
         return completed_before(co, c);
     if (err)

@@ -170,7 +170,9 @@ int s3_end_stage(struct wg_co *co, struct s3_req *r, const struct wg_ref *staged
 
     if (!err)
         return 0;
+    wg_co_shield(co, true);
     wg_co_unstage(co, r->top, &in, &out); /* if this fails too the brick drops it after an hour */
+    wg_co_shield(co, false);
     return err == ESTALE ? S3E(ServiceUnavailable) : err; /* the brick was restarted meanwhile */
 }
 

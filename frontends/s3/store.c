@@ -56,14 +56,15 @@ static void wait_md5(struct hashing *h)
 {
     pthread_mutex_t *lock = &h->r->conn->lock;
 
+    wg_co_shield(h->co, true);
     pthread_mutex_lock(lock);
     while (!h->done) {
         pthread_mutex_unlock(lock);
-        if (wg_co_wait(h->co, 0) == ECANCELED)
-            wg_co_sleep(h->co, 1000000);
+        wg_co_wait(h->co, 0);
         pthread_mutex_lock(lock);
     }
     pthread_mutex_unlock(lock);
+    wg_co_shield(h->co, false);
 }
 
 /* After the last slice: the MD5, against Content-MD5. */
@@ -233,15 +234,16 @@ static int wait_writes(struct wg_co *co, struct s3_req *r)
 {
     struct s3_body *b = r->body;
 
+    wg_co_shield(co, true); /* cancelled or not, the writes use our buffers: see them out */
     pthread_mutex_lock(&r->conn->lock);
     while (b->writes) {
         pthread_mutex_unlock(&r->conn->lock);
-        if (wg_co_wait(co, 0) == ECANCELED)
-            wg_co_sleep(co, 1000000); /* cancelled, but the writes use our buffers: see them out */
+        wg_co_wait(co, 0);
         pthread_mutex_lock(&r->conn->lock);
     }
     int err = b->write_err;
     pthread_mutex_unlock(&r->conn->lock);
+    wg_co_shield(co, false);
     return err;
 }
 
