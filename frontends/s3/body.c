@@ -61,8 +61,8 @@ static void end_body(void *arg)
     drop_buffer(r, b->fill);
     for (; b->count; b->count--, b->head = (b->head + 1) % (S3_QUEUE + 1))
         drop_buffer(r, b->queue[b->head].buf);
-    wg_s3_sums_fini(&b->sums);
-    wg_s3_sums_fini(&b->md5);
+    wg_sums_fini(&b->sums);
+    wg_sums_fini(&b->md5);
     if (b->chunked)
         wg_s3_chunked_fini(b->chunked);
 }
@@ -121,6 +121,8 @@ static int announced_sums(struct s3_req *r, unsigned *mask)
         return message ? wg_s3_fail(r, s3_err(code), "%s", message) : s3_err(code);
     if (b->request.alg)
         *mask |= 1u << b->request.alg;
+    if (r->op->run == wg_s3_upload_part || (r->op->body == S3_BODY_STREAM && !b->request.alg))
+        *mask |= 1u << S3_SUM_CRC64NVME;
     return 0;
 }
 
@@ -151,7 +153,7 @@ int s3_body_prepare(struct s3_req *r)
     if (!err)
         err = announced_sums(r, &mask);
     if (!err && mask)
-        err = wg_s3_sums_init(&b->sums, mask);
+        err = wg_sums_init(&b->sums, mask);
     b->want = r->length;
     if (err || !wg_s3_payload_is_chunked(r->auth->payload))
         return err;
@@ -215,7 +217,7 @@ static int take_data(struct s3_req *r, const char *data, size_t len)
     if (len > b->max - b->got || (b->want != S3_UNKNOWN && len > b->want - b->got))
         return r->op->body == S3_BODY_STREAM ? S3E(EntityTooLarge) : S3E(MaxMessageLengthExceeded);
     if (b->sums.mask)
-        wg_s3_sums_update(&b->sums, data, len);
+        wg_sums_update(&b->sums, data, len);
     while (len > 0) {
         if (!make_room(r))
             return ENOMEM;
@@ -349,8 +351,11 @@ static int verify(struct s3_req *r)
     without.has_md5 = false;
     b->digests.length = b->got;
     b->digests.sum_alg = b->request.alg;
-    memcpy(b->digests.sum, sum[b->request.alg], S3_SUM_BYTES);
-    return s3_err(wg_s3_sum_verify(&without, b->digests.sum, NULL));
+    if (!b->request.alg && r->op->run == wg_s3_put_object)
+        b->digests.sum_alg = S3_SUM_CRC64NVME;
+    memcpy(b->digests.sum, sum[b->digests.sum_alg], S3_SUM_BYTES);
+    memcpy(b->digests.crc64, sum[S3_SUM_CRC64NVME], sizeof b->digests.crc64);
+    return s3_err(wg_s3_sum_verify(&without, sum[b->request.alg], NULL));
 }
 
 void s3_body_end(struct s3_req *r)

@@ -2,42 +2,22 @@
 #include "checksum.h"
 
 #include <errno.h>
-#include <isa-l/crc.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
-#include <pthread.h>
 #include <strings.h>
 
 #include "range.h"
 #include "s3.h"
 
 static const struct {
-    const char *name, *header, *element;
-    unsigned size;
+    const char *header, *element;
 } algs[S3_SUM_MAX] = {
-    [S3_SUM_CRC32] = { "CRC32", "x-amz-checksum-crc32", "ChecksumCRC32", 4 },
-    [S3_SUM_CRC32C] = { "CRC32C", "x-amz-checksum-crc32c", "ChecksumCRC32C", 4 },
-    [S3_SUM_CRC64NVME] = { "CRC64NVME", "x-amz-checksum-crc64nvme", "ChecksumCRC64NVME", 8 },
-    [S3_SUM_SHA1] = { "SHA1", "x-amz-checksum-sha1", "ChecksumSHA1", 20 },
-    [S3_SUM_SHA256] = { "SHA256", "x-amz-checksum-sha256", "ChecksumSHA256", 32 },
-    [S3_SUM_MD5] = { "MD5", NULL, NULL, 16 },
+    [S3_SUM_CRC32] = { "x-amz-checksum-crc32", "ChecksumCRC32" },
+    [S3_SUM_CRC32C] = { "x-amz-checksum-crc32c", "ChecksumCRC32C" },
+    [S3_SUM_CRC64NVME] = { "x-amz-checksum-crc64nvme", "ChecksumCRC64NVME" },
+    [S3_SUM_SHA1] = { "x-amz-checksum-sha1", "ChecksumSHA1" },
+    [S3_SUM_SHA256] = { "x-amz-checksum-sha256", "ChecksumSHA256" },
 };
-
-/* Fetched once: an implicit fetch at each EVP_DigestInit costs as much as hashing 4 KiB. */
-static EVP_MD *digests[3];
-static pthread_once_t once = PTHREAD_ONCE_INIT;
-
-static void fetch(void)
-{
-    digests[0] = EVP_MD_fetch(NULL, "SHA1", NULL);
-    digests[1] = EVP_MD_fetch(NULL, "SHA256", NULL);
-    digests[2] = EVP_MD_fetch(NULL, "MD5", NULL);
-}
-
-const char *wg_s3_sum_name(enum wg_s3_sum alg)
-{
-    return (unsigned)alg < S3_SUM_MAX ? algs[alg].name : NULL;
-}
 
 const char *wg_s3_sum_header(enum wg_s3_sum alg)
 {
@@ -49,11 +29,6 @@ const char *wg_s3_sum_element(enum wg_s3_sum alg)
     return (unsigned)alg < S3_SUM_MAX ? algs[alg].element : NULL;
 }
 
-unsigned wg_s3_sum_size(enum wg_s3_sum alg)
-{
-    return (unsigned)alg < S3_SUM_MAX ? algs[alg].size : 0;
-}
-
 static bool same(struct wg_str a, const char *b)
 {
     return a.len == strlen(b) && strncasecmp(a.s, b, a.len) == 0;
@@ -61,10 +36,9 @@ static bool same(struct wg_str a, const char *b)
 
 enum wg_s3_sum wg_s3_sum_named(struct wg_str name)
 {
-    for (unsigned i = S3_SUM_CRC32; i < S3_SUM_MD5; i++)
-        if (same(name, algs[i].name))
-            return (enum wg_s3_sum)i;
-    return S3_SUM_NONE;
+    enum wg_s3_sum alg = (enum wg_s3_sum)wg_sum_named(name);
+
+    return alg == S3_SUM_MD5 ? S3_SUM_NONE : alg;
 }
 
 enum wg_s3_sum wg_s3_sum_of_header(struct wg_str header)
@@ -75,84 +49,16 @@ enum wg_s3_sum wg_s3_sum_of_header(struct wg_str header)
     return S3_SUM_NONE;
 }
 
-int wg_s3_sums_init(struct wg_s3_sums *s, unsigned mask)
-{
-    pthread_once(&once, fetch);
-    memset(s, 0, sizeof *s);
-    s->mask = mask;
-    for (unsigned i = 0; i < 3; i++) {
-        if (!(mask & 1u << (S3_SUM_SHA1 + i)))
-            continue;
-        s->md[i] = EVP_MD_CTX_new();
-        if (!s->md[i] || !digests[i] || !EVP_DigestInit_ex(s->md[i], digests[i], NULL)) {
-            wg_s3_sums_fini(s);
-            return ENOMEM;
-        }
-    }
-    return 0;
-}
-
-/* ISA-L counts in int. */
-static uint32_t crc32c_update(uint32_t crc, const uint8_t *p, size_t len)
-{
-    crc = ~crc;
-    while (len) {
-        int n = len > 1 << 30 ? 1 << 30 : (int)len;
-
-        crc = crc32_iscsi((unsigned char *)p, n, crc);
-        p += n;
-        len -= (size_t)n;
-    }
-    return ~crc;
-}
-
-void wg_s3_sums_update(struct wg_s3_sums *s, const void *data, size_t len)
-{
-    if (len == 0)
-        return;
-    if (s->mask & 1u << S3_SUM_CRC32)
-        s->crc32 = crc32_gzip_refl(s->crc32, data, len);
-    if (s->mask & 1u << S3_SUM_CRC32C)
-        s->crc32c = crc32c_update(s->crc32c, data, len);
-    if (s->mask & 1u << S3_SUM_CRC64NVME)
-        s->crc64 = wg_s3_crc64nvme(s->crc64, data, len);
-    for (unsigned i = 0; i < 3; i++)
-        if (s->md[i])
-            EVP_DigestUpdate(s->md[i], data, len);
-}
-
-unsigned wg_s3_sums_final(struct wg_s3_sums *s, enum wg_s3_sum alg, uint8_t *out)
-{
-    uint64_t crc = alg == S3_SUM_CRC32 ? s->crc32 : alg == S3_SUM_CRC32C ? s->crc32c : s->crc64;
-    unsigned n = wg_s3_sum_size(alg);
-
-    if (!wg_s3_sum_is_crc(alg)) {
-        if (n && s->md[alg - S3_SUM_SHA1])
-            EVP_DigestFinal_ex(s->md[alg - S3_SUM_SHA1], out, NULL);
-        return n;
-    }
-    for (unsigned i = n; i--; crc >>= 8)
-        out[i] = (uint8_t)crc;
-    return n;
-}
-
-void wg_s3_sums_fini(struct wg_s3_sums *s)
-{
-    for (unsigned i = 0; i < 3; i++)
-        EVP_MD_CTX_free(s->md[i]);
-    memset(s, 0, sizeof *s);
-}
-
 unsigned wg_s3_sum_of(enum wg_s3_sum alg, const void *data, size_t len, uint8_t *out)
 {
-    struct wg_s3_sums s;
+    struct wg_sums s;
     unsigned n;
 
-    if (wg_s3_sums_init(&s, 1u << alg))
+    if (wg_sums_init(&s, 1u << alg))
         return 0;
-    wg_s3_sums_update(&s, data, len);
+    wg_sums_update(&s, data, len);
     n = wg_s3_sums_final(&s, alg, out);
-    wg_s3_sums_fini(&s);
+    wg_sums_fini(&s);
     return n;
 }
 

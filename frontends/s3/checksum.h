@@ -4,34 +4,39 @@
 #define WG_S3_CHECKSUM_H
 
 #include "codes.h"
-#include "types.h"
+#include "sums.h"
 
-struct evp_md_ctx_st;
 struct s3_pair;
 
-/* Numbers are on disk (meta.h): never reused. */
+/* enum wg_sum, for what S3 does with them. */
 enum wg_s3_sum {
-    S3_SUM_NONE,
-    S3_SUM_CRC32,
-    S3_SUM_CRC32C,
-    S3_SUM_CRC64NVME,
-    S3_SUM_SHA1,
-    S3_SUM_SHA256,
-    S3_SUM_MD5, /* for ETag and Content-MD5; never an x-amz-checksum-* here */
+    S3_SUM_NONE = WG_SUM_NONE,
+    S3_SUM_CRC32 = WG_SUM_CRC32,
+    S3_SUM_CRC32C = WG_SUM_CRC32C,
+    S3_SUM_CRC64NVME = WG_SUM_CRC64NVME,
+    S3_SUM_SHA1 = WG_SUM_SHA1,
+    S3_SUM_SHA256 = WG_SUM_SHA256,
+    S3_SUM_MD5 = WG_SUM_MD5, /* for ETag and Content-MD5; never an x-amz-checksum-* here */
     S3_SUM_MAX
 };
 
-#define S3_SUM_BYTES 32 /* of the longest */
+#define S3_SUM_BYTES WG_SUM_BYTES
 #define S3_SUM_TEXT 48  /* base64 of the longest, NUL included */
 
 /* "CRC32C", as in x-amz-sdk-checksum-algorithm; NULL for NONE. */
-const char *wg_s3_sum_name(enum wg_s3_sum alg);
+static inline const char *wg_s3_sum_name(enum wg_s3_sum alg)
+{
+    return wg_sum_name((enum wg_sum)alg);
+}
 /* "x-amz-checksum-crc32c" */
 const char *wg_s3_sum_header(enum wg_s3_sum alg);
 /* "ChecksumCRC32C", the XML element. */
 const char *wg_s3_sum_element(enum wg_s3_sum alg);
 /* Bytes of a value. */
-unsigned wg_s3_sum_size(enum wg_s3_sum alg);
+static inline unsigned wg_s3_sum_size(enum wg_s3_sum alg)
+{
+    return wg_sum_size((enum wg_sum)alg);
+}
 /* By name or by header, any case; NONE when it is none that is implemented (MD5 included). */
 enum wg_s3_sum wg_s3_sum_named(struct wg_str name);
 enum wg_s3_sum wg_s3_sum_of_header(struct wg_str header);
@@ -40,29 +45,16 @@ static inline bool wg_s3_sum_is_crc(enum wg_s3_sum alg)
     return alg >= S3_SUM_CRC32 && alg <= S3_SUM_CRC64NVME;
 }
 
-/* Running checksums. Zeroed memory is a valid one with none. One thread at a time. */
-struct wg_s3_sums {
-    unsigned mask; /* 1u << enum wg_s3_sum */
-    uint32_t crc32, crc32c;
-    uint64_t crc64;
-    struct evp_md_ctx_st *md[3]; /* SHA1, SHA256, MD5 */
-};
-
-/* Starts those of mask. 0 or ENOMEM (then nothing is held). wg_s3_sums_fini ends it. */
-int wg_s3_sums_init(struct wg_s3_sums *s, unsigned mask);
-void wg_s3_sums_update(struct wg_s3_sums *s, const void *data, size_t len);
-/* The value of alg (must be in the mask) into out (S3_SUM_BYTES), big-endian; its size. Once for each. */
-unsigned wg_s3_sums_final(struct wg_s3_sums *s, enum wg_s3_sum alg, uint8_t *out);
-void wg_s3_sums_fini(struct wg_s3_sums *s);
+static inline unsigned wg_s3_sums_final(struct wg_sums *s, enum wg_s3_sum alg, uint8_t *out)
+{
+    return wg_sums_final(s, (enum wg_sum)alg, out);
+}
 
 /* Of one buffer, in one go. */
 unsigned wg_s3_sum_of(enum wg_s3_sum alg, const void *data, size_t len, uint8_t *out);
 
 /* CRC of A and B together from theirs: sum becomes that of both. alg must be a CRC. */
 void wg_s3_crc_combine(enum wg_s3_sum alg, uint8_t *sum, const uint8_t *sum_b, uint64_t len_b);
-
-/* CRC64NVME (reflected 9A6C9329AC4BC9B5) of len bytes after crc (0 at first). */
-uint64_t wg_s3_crc64nvme(uint64_t crc, const void *data, size_t len);
 
 /* base64 of a value, into text (S3_SUM_TEXT); returns text. len <= S3_SUM_BYTES. */
 char *wg_s3_base64(const uint8_t *value, unsigned len, char *text);

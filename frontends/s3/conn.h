@@ -131,8 +131,8 @@ struct s3_body {
     uint64_t got;         /* decoded bytes so far */
     uint64_t max;         /* refuse beyond */
     struct wg_s3_chunked *chunked; /* NULL: plain */
-    struct wg_s3_sums sums;        /* SHA-256 of the payload and the checksum, on the connection's side */
-    struct wg_s3_sums md5;         /* on the handler's side */
+    struct wg_sums sums;        /* SHA-256 of the payload and the checksum, on the connection's side */
+    struct wg_sums md5;         /* on the handler's side */
     struct wg_s3_sum_req request;
     struct wg_iobuf *fill;
     uint32_t filled;

@@ -5,6 +5,7 @@
  */
 #include <string.h>
 
+#include "handlers.h"
 #include "meta.h"
 #include "object.h"
 #include "range.h"
@@ -22,6 +23,8 @@ struct copy {
     struct wg_str meta;
     bool replace, replace_tags;
     bool self;
+    enum wg_s3_sum alg; /* asked for the copy; NONE: the source's goes with it */
+    struct wg_str made; /* meta of the copy */
 };
 
 /* ---- The source ---- */
@@ -110,6 +113,14 @@ static int read_directive(struct s3_req *r, const char *name, bool *ret)
     return 0;
 }
 
+static int read_algorithm(struct s3_req *r, enum wg_s3_sum *ret)
+{
+    const struct wg_str *h = wg_s3_header(r, "x-amz-checksum-algorithm");
+
+    *ret = h ? wg_s3_sum_named(*h) : S3_SUM_NONE;
+    return h && *ret == S3_SUM_NONE ? wg_s3_fail(r, S3E(InvalidRequest), "Checksum algorithm provided is unsupported.") : 0;
+}
+
 static int open_copy(struct wg_co *co, struct s3_req *r, struct copy *c)
 {
     struct wg_str bucket, key;
@@ -120,6 +131,8 @@ static int open_copy(struct wg_co *co, struct s3_req *r, struct copy *c)
         err = read_directive(r, "x-amz-metadata-directive", &c->replace);
     if (!err)
         err = read_directive(r, "x-amz-tagging-directive", &c->replace_tags);
+    if (!err)
+        err = read_algorithm(r, &c->alg);
     if (!err)
         err = s3_open_source(co, r, bucket, key, &obj, &c->from_bucket, &c->from_key);
     if (err)
@@ -136,11 +149,38 @@ static int open_copy(struct wg_co *co, struct s3_req *r, struct copy *c)
 
 /* ---- Metadata of the copy ---- */
 
-static int copy_meta(struct s3_req *r, const struct copy *c, bool same_content, struct wg_str *ret)
+/*
+ * The checksum asked for, of the copy's own bytes at ref, unless it came with the source. Without
+ * being asked the source's goes with the bytes as it is, composite or whole: a copy need not be read.
+ */
+static int put_sums(struct wg_co *co, struct s3_req *r, const struct copy *c, const struct wg_ref *ref,
+                    bool same_content, struct wg_s3_meta *m)
+{
+    struct wg_s3_meta_sum has;
+    uint8_t sum[S3_SUM_MAX][S3_SUM_BYTES];
+    bool fits = c->alg == S3_SUM_NONE || (wg_s3_meta_get_sum(c->meta, &has) && has.alg == c->alg &&
+                                          has.type == S3_SUM_FULL_OBJECT);
+    int err;
+
+    if (same_content && fits) {
+        wg_s3_meta_copy_only(m, c->meta, S3_META_SUM);
+        wg_s3_meta_copy_only(m, c->meta, S3_META_PART_SUMS);
+    } else if (c->alg != S3_SUM_NONE) {
+        err = wg_s3_sum_inode(co, r, ref, c->attr.size, 1u << c->alg, sum);
+        if (err)
+            return err;
+        wg_s3_meta_put_sum(m, c->alg, S3_SUM_FULL_OBJECT, 0, sum[c->alg]);
+    }
+    return 0;
+}
+
+static int copy_meta(struct wg_co *co, struct s3_req *r, struct copy *c, const struct wg_ref *ref, bool same_content,
+                     struct wg_str *ret)
 {
     struct wg_s3_meta *m = WG_NEW(&r->call->arena, struct wg_s3_meta);
     struct wg_s3_meta *all = WG_NEW(&r->call->arena, struct wg_s3_meta);
     enum wg_s3_code code = WG_S3_OK;
+    int err;
 
     if (!m || !all)
         return ENOMEM;
@@ -159,31 +199,32 @@ static int copy_meta(struct s3_req *r, const struct copy *c, bool same_content, 
         wg_s3_meta_copy_only(m, c->replace ? given : c->meta, described[i]);
     wg_s3_meta_copy_only(m, c->replace_tags ? given : c->meta, S3_META_TAG);
     wg_s3_meta_copy_only(m, given, S3_META_REDIRECT);
-    if (same_content) {
-        wg_s3_meta_copy_only(m, c->meta, S3_META_SUM);
+    err = put_sums(co, r, c, ref, same_content, m);
+    if (err)
+        return err;
+    if (same_content)
         wg_s3_meta_copy_only(m, c->meta, S3_META_PARTS);
-    }
-    *ret = wg_s3_meta_end(m);
+    *ret = c->made = wg_s3_meta_end(m);
     return m->overflow ? S3E(MetadataTooLarge) : 0;
 }
 
 /* ---- Onto itself ---- */
 
-static int copy_self(struct wg_co *co, struct s3_req *r, const struct copy *c, struct wg_iatt *ret_attr,
+static int copy_self(struct wg_co *co, struct s3_req *r, struct copy *c, struct wg_iatt *ret_attr,
                      struct wg_etag *ret_etag)
 {
     struct wg_setmeta_in in = { .bucket = c->from_bucket, .space = WG_SPACE_OBJECTS, .key = c->from_key,
                                 .expect = c->attr.gfid };
     const struct wg_setmeta_out *out;
 
-    if (!c->replace && !c->replace_tags && !wg_s3_header(r, "x-amz-storage-class") &&
+    if (!c->replace && !c->replace_tags && c->alg == S3_SUM_NONE && !wg_s3_header(r, "x-amz-storage-class") &&
         !wg_s3_header(r, "x-amz-website-redirect-location"))
         return wg_s3_fail(r, S3E(InvalidRequest), "This copy request is illegal because it is trying to copy "
                           "an object to itself without changing the object's metadata, storage class, website "
                           "redirect location or encryption attributes.");
     int err = s3_write_cond(r, &in.cond, &in.if_match);
     if (!err)
-        err = copy_meta(r, c, /* same_content */ true, &in.meta);
+        err = copy_meta(co, r, c, &c->ref, /* same_content */ true, &in.meta);
     if (!err)
         err = wg_co_setmeta(co, r->top, &in, &out);
     if (err)
@@ -230,12 +271,12 @@ static bool unchanged(struct wg_co *co, struct s3_req *r, const struct copy *c)
            now->attr.size == c->attr.size;
 }
 
-static int publish(struct wg_co *co, struct s3_req *r, const struct copy *c, struct wg_put_in *in,
+static int publish(struct wg_co *co, struct s3_req *r, struct copy *c, struct wg_put_in *in,
                    struct wg_iatt *ret_attr, struct wg_etag *ret_etag)
 {
     const struct wg_put_out *out;
     bool same = unchanged(co, r, c);
-    int err = copy_meta(r, c, same, &in->meta);
+    int err = copy_meta(co, r, c, &in->from, same, &in->meta);
 
     if (!err)
         err = s3_write_cond(r, &in->cond, &in->if_match);
@@ -255,7 +296,7 @@ static int publish(struct wg_co *co, struct s3_req *r, const struct copy *c, str
     return 0;
 }
 
-static int copy_other(struct wg_co *co, struct s3_req *r, const struct copy *c, struct wg_iatt *ret_attr,
+static int copy_other(struct wg_co *co, struct s3_req *r, struct copy *c, struct wg_iatt *ret_attr,
                       struct wg_etag *ret_etag)
 {
     struct wg_put_in in = { 0 };
@@ -291,7 +332,7 @@ static int write_result(void *arg)
     wg_s3_xml_time(x, "LastModified", a->attr->mtime.sec);
     wg_s3_xml_etag(x, "ETag", a->etag);
     struct wg_s3_meta_sum sum;
-    if (!a->etag->synthetic && wg_s3_meta_get_sum(a->c->meta, &sum)) {
+    if (!a->etag->synthetic && wg_s3_meta_get_sum(a->c->made, &sum)) {
         char shown[WG_S3_SUM_SHOWN];
         wg_s3_xml_text(x, wg_s3_sum_element(sum.alg), wg_s3_meta_show_sum(&sum, shown));
         wg_s3_xml_text(x, "ChecksumType", sum.type == S3_SUM_COMPOSITE ? "COMPOSITE" : "FULL_OBJECT");

@@ -143,7 +143,7 @@ int wg_s3_copy_bytes(struct wg_co *co, struct s3_req *r, const struct wg_ref *fr
 /* ---- Digests of what is stored ---- */
 
 struct summing {
-    struct wg_s3_sums sums;
+    struct wg_sums sums;
     const struct wg_data *data;
 };
 
@@ -152,7 +152,7 @@ static int sum_data(void *arg)
     struct summing *s = arg;
 
     for (uint32_t i = 0; i < s->data->nseg; i++)
-        wg_s3_sums_update(&s->sums, s->data->seg[i].base, s->data->seg[i].len);
+        wg_sums_update(&s->sums, s->data->seg[i].base, s->data->seg[i].len);
     return 0;
 }
 
@@ -175,28 +175,49 @@ static int sum_by_reading(struct wg_co *co, struct s3_req *r, const struct wg_re
     return 0;
 }
 
-int wg_s3_sum_inode(struct wg_co *co, struct s3_req *r, const struct wg_ref *at, uint64_t size,
-                    enum wg_s3_sum alg, uint8_t *ret)
+/* The values as the brick gives them: one after the other, in the order of their numbers. */
+static bool take_values(struct wg_str value, unsigned mask, uint8_t (*ret)[S3_SUM_BYTES])
 {
-    static const char *const names[S3_SUM_MAX] = { [S3_SUM_CRC32] = "crc32",   [S3_SUM_CRC32C] = "crc32c",
-                                                   [S3_SUM_CRC64NVME] = "crc64nvme", [S3_SUM_SHA1] = "sha1",
-                                                   [S3_SUM_SHA256] = "sha256", [S3_SUM_MD5] = "md5" };
-    struct wg_checksum_in in = { .at = *at, .size = size, .algorithm = wg_str_of(names[alg]) };
+    uint32_t at = 0;
+
+    for (unsigned alg = 1; alg < S3_SUM_MAX; alg++) {
+        uint32_t n = mask & 1u << alg ? wg_s3_sum_size((enum wg_s3_sum)alg) : 0;
+
+        if (n > value.len - at)
+            return false;
+        if (n)
+            memcpy(ret[alg], value.s + at, n);
+        at += n;
+    }
+    return at == value.len;
+}
+
+int wg_s3_sum_inode(struct wg_co *co, struct s3_req *r, const struct wg_ref *at, uint64_t size,
+                    unsigned mask, uint8_t (*ret)[S3_SUM_BYTES])
+{
+    char names[64] = "";
+    struct wg_checksum_in in = { .at = *at, .size = size };
     const struct wg_checksum_out *out;
     struct summing s;
-    int err = wg_co_checksum(co, r->top, &in, &out);
+    int err;
 
-    if (!err && out->value.len == wg_s3_sum_size(alg)) {
-        memcpy(ret, out->value.s, out->value.len);
+    for (unsigned alg = 1; alg < S3_SUM_MAX; alg++)
+        if (mask & 1u << alg) {
+            strcat(names, *names ? "," : "");
+            strcat(names, wg_s3_sum_name((enum wg_s3_sum)alg));
+        }
+    in.algorithm = wg_str_of(names);
+    err = wg_co_checksum(co, r->top, &in, &out);
+    if (!err && take_values(out->value, mask, ret))
         return 0;
-    }
     if (err && err != ENOTSUP && err != EINVAL)
         return err;
-    if (wg_s3_sums_init(&s.sums, 1u << alg) != 0)
+    if (wg_sums_init(&s.sums, mask) != 0)
         return ENOMEM;
     err = sum_by_reading(co, r, at, size, &s);
-    if (!err)
-        wg_s3_sums_final(&s.sums, alg, ret);
-    wg_s3_sums_fini(&s.sums);
+    for (unsigned alg = 1; !err && alg < S3_SUM_MAX; alg++)
+        if (mask & 1u << alg)
+            wg_s3_sums_final(&s.sums, (enum wg_s3_sum)alg, ret[alg]);
+    wg_sums_fini(&s.sums);
     return err;
 }

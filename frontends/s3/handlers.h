@@ -48,9 +48,12 @@ static inline bool wg_s3_has_prefix(struct wg_str s, struct wg_str prefix)
  */
 struct wg_str wg_s3_common_prefix(struct wg_str key, struct wg_str prefix, struct wg_str delimiter);
 
-/* A plain digest of an inode's bytes, computed by the brick where it can, else read here. */
+/*
+ * co. Digests of an inode's bytes, those of mask (1u << enum wg_s3_sum) into ret[alg]: by the brick where it
+ * can, else read here.
+ */
 int wg_s3_sum_inode(struct wg_co *co, struct s3_req *r, const struct wg_ref *at, uint64_t size,
-                    enum wg_s3_sum alg, uint8_t *ret);
+                    unsigned mask, uint8_t (*ret)[S3_SUM_BYTES]);
 
 /* co. Copies size bytes by copy_range, in steps that a deadline allows. 0; EIO when the source ends early. */
 int wg_s3_copy_bytes(struct wg_co *co, struct s3_req *r, const struct wg_ref *from, uint64_t from_offset,

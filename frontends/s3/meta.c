@@ -9,7 +9,6 @@
 #include "uri.h"
 
 #define META_VERSION 1
-#define PARTS_MAX 8192 /* bytes of the field of part sizes */
 
 static const struct {
     enum wg_s3_tag tag;
@@ -132,18 +131,55 @@ struct wg_str wg_s3_meta_end(const struct wg_s3_meta *m)
     return (struct wg_str){ (const char *)m->buf, m->len > 1 ? m->len : 0 };
 }
 
+/* Bytes that an optional field may have. */
+static uint32_t spare(const struct wg_s3_meta *m)
+{
+    return m->len + 3 < WG_S3_META_SURE ? WG_S3_META_SURE - m->len - 3 : 0;
+}
+
+void wg_s3_meta_put_part_sums(struct wg_s3_meta *m, enum wg_s3_sum alg, const uint8_t (*sum)[S3_SUM_BYTES], uint32_t n)
+{
+    unsigned bytes = wg_s3_sum_size(alg);
+    uint8_t *at;
+
+    if (n == 0 || n > (WG_S3_META_SURE - 1) / bytes || 1 + n * bytes > spare(m))
+        return;
+    at = field(m, S3_META_PART_SUMS, 1 + (size_t)n * bytes);
+    if (!at)
+        return;
+    *at++ = (uint8_t)alg;
+    for (uint32_t i = 0; i < n; i++, at += bytes)
+        memcpy(at, sum[i], bytes);
+}
+
+const uint8_t *wg_s3_meta_part_sum(struct wg_str packed, uint32_t number, uint32_t n, enum wg_s3_sum *ret_alg)
+{
+    struct wg_str v;
+    unsigned bytes;
+
+    if (!wg_s3_meta_get(packed, S3_META_PART_SUMS, &v) || v.len < 1 || number == 0 || number > n)
+        return NULL;
+    *ret_alg = (enum wg_s3_sum)v.s[0];
+    bytes = (uint8_t)v.s[0] < S3_SUM_MD5 ? wg_s3_sum_size(*ret_alg) : 0;
+    if (bytes == 0 || v.len - 1 != (uint64_t)n * bytes)
+        return NULL;
+    return (const uint8_t *)v.s + 1 + (size_t)(number - 1) * bytes;
+}
+
 void wg_s3_meta_put_parts(struct wg_s3_meta *m, const uint64_t *size, uint32_t n)
 {
-    uint8_t runs[PARTS_MAX], *at = runs;
+    uint8_t runs[WG_S3_META_SURE], *at = runs;
+    uint32_t max = spare(m);
 
-    for (uint32_t i = 0; i < n && at + 12 <= runs + sizeof runs;) {
+    for (uint32_t i = 0; i < n && at + 12 <= runs + max;) {
         uint32_t from = i;
 
         while (i < n && size[i] == size[from])
             i++;
         at = put_le(put_le(at, i - from, 4), size[from], 8);
     }
-    wg_s3_meta_put(m, S3_META_PARTS, (struct wg_str){ (char *)runs, (uint32_t)(at - runs) });
+    if (at > runs)
+        wg_s3_meta_put(m, S3_META_PARTS, (struct wg_str){ (char *)runs, (uint32_t)(at - runs) });
 }
 
 /* ---- From headers ---- */

@@ -28,9 +28,11 @@ enum wg_s3_tag {
     S3_META_PARTS = 10,    /* sizes of a multipart object's parts: runs of count (4), size (8); of as many as fit */
     S3_META_REDIRECT = 11, /* x-amz-website-redirect-location */
     S3_META_UPLOAD = 12,   /* the upload that made it: a repeated Complete knows that it was done */
+    S3_META_PART_SUMS = 13, /* enum wg_s3_sum, a value for each part; of all parts or not there */
     /* Of uploads under way (space WG_SPACE_UPLOADS). */
     S3_META_KEY = 32,
     S3_META_SUM_WANTED = 34, /* enum wg_s3_sum, enum wg_s3_sum_type */
+    S3_META_CRC64 = 35,      /* of a part whose S3_META_SUM is another or none */
 };
 
 enum wg_s3_sum_type { S3_SUM_FULL_OBJECT = 1, S3_SUM_COMPOSITE = 2 };
@@ -98,8 +100,16 @@ bool wg_s3_meta_get_sum(struct wg_str packed, struct wg_s3_meta_sum *ret);
 #define WG_S3_SUM_SHOWN 64
 char *wg_s3_meta_show_sum(const struct wg_s3_meta_sum *s, char *buf);
 
-/* Part sizes are kept as runs; those that do not fit are left out (see wg_s3_meta_part). */
+/*
+ * What is kept of parts must leave the whole within WG_S3_META_SURE bytes, which every file system
+ * takes (ext4 has a block of 4 KiB for xattrs). Sizes are kept as runs; those that do not fit are left
+ * out (see wg_s3_meta_part). Checksums are kept of all n parts, or not.
+ */
+#define WG_S3_META_SURE 3800
+void wg_s3_meta_put_part_sums(struct wg_s3_meta *m, enum wg_s3_sum alg, const uint8_t (*sum)[S3_SUM_BYTES], uint32_t n);
 void wg_s3_meta_put_parts(struct wg_s3_meta *m, const uint64_t *size, uint32_t n);
+/* The checksum of part number (1 on) of n; NULL when it is not known. Points into packed. */
+const uint8_t *wg_s3_meta_part_sum(struct wg_str packed, uint32_t number, uint32_t n, enum wg_s3_sum *ret_alg);
 /* Offset and size of part number (1 on); false when it is not known. */
 bool wg_s3_meta_part(struct wg_str packed, uint32_t number, uint64_t *ret_offset, uint64_t *ret_size);
 

@@ -239,6 +239,7 @@ int wg_s3_create_upload(struct wg_co *co, struct s3_req *r)
 static bool part_of_row(const struct wg_objent *e, struct s3_part *ret)
 {
     struct wg_s3_meta_sum sum;
+    struct wg_str crc64;
     uint32_t number = 0;
 
     if (e->prefix || e->key.len != S3_UPLOAD_ID + 11)
@@ -253,6 +254,9 @@ static bool part_of_row(const struct wg_objent *e, struct s3_part *ret)
         ret->alg = sum.alg;
         memcpy(ret->sum, sum.value, wg_s3_sum_size(sum.alg));
     }
+    ret->has_crc64 = wg_s3_meta_get(e->meta, S3_META_CRC64, &crc64) && crc64.len == sizeof ret->crc64;
+    if (ret->has_crc64)
+        memcpy(ret->crc64, crc64.s, sizeof ret->crc64);
     return number >= 1 && number <= S3_PARTS_MAX;
 }
 

@@ -64,6 +64,8 @@ struct s3_part {
     struct wg_time mtime;
     enum wg_s3_sum alg;
     uint8_t sum[S3_SUM_BYTES];
+    bool has_crc64;
+    uint8_t crc64[8];
 };
 
 struct s3_parts {

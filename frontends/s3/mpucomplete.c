@@ -56,6 +56,8 @@ static bool matches(const struct wg_s3_part_item *asked, const struct s3_part *p
         return false;
     if (asked->alg == S3_SUM_NONE)
         return true;
+    if (asked->alg == S3_SUM_CRC64NVME && p->alg != asked->alg && p->has_crc64)
+        return wg_str_eq(asked->sum, wg_str_of(wg_s3_base64(p->crc64, sizeof p->crc64, text)));
     return asked->alg == p->alg &&
            wg_str_eq(asked->sum, wg_str_of(wg_s3_base64(p->sum, wg_s3_sum_size(p->alg), text)));
 }
@@ -113,22 +115,22 @@ static int check_size(const struct complete *c)
 static int hash_parts(void *arg)
 {
     struct complete *c = arg;
-    struct wg_s3_sums md5, sums;
+    struct wg_sums md5, sums;
     bool composite = c->alg != S3_SUM_NONE && c->type == S3_SUM_COMPOSITE;
     uint8_t value[S3_SUM_BYTES];
 
-    if (wg_s3_sums_init(&md5, 1u << S3_SUM_MD5) != 0)
+    if (wg_sums_init(&md5, 1u << S3_SUM_MD5) != 0)
         return ENOMEM;
-    if (wg_s3_sums_init(&sums, composite ? 1u << c->alg : 0) != 0) {
-        wg_s3_sums_fini(&md5);
+    if (wg_sums_init(&sums, composite ? 1u << c->alg : 0) != 0) {
+        wg_sums_fini(&md5);
         return ENOMEM;
     }
     for (unsigned i = 0; i < c->asked.n; i++) {
         const struct s3_part *p = c->part[i];
 
-        wg_s3_sums_update(&md5, p->etag.md5, sizeof p->etag.md5);
+        wg_sums_update(&md5, p->etag.md5, sizeof p->etag.md5);
         if (composite)
-            wg_s3_sums_update(&sums, p->sum, wg_s3_sum_size(c->alg));
+            wg_sums_update(&sums, p->sum, wg_s3_sum_size(c->alg));
         else if (c->alg != S3_SUM_NONE && i == 0)
             memcpy(c->sum, p->sum, sizeof c->sum);
         else if (c->alg != S3_SUM_NONE)
@@ -137,27 +139,35 @@ static int hash_parts(void *arg)
     wg_s3_sums_final(&md5, S3_SUM_MD5, value);
     if (composite)
         wg_s3_sums_final(&sums, c->alg, c->sum);
-    wg_s3_sums_fini(&md5);
-    wg_s3_sums_fini(&sums);
+    wg_sums_fini(&md5);
+    wg_sums_fini(&sums);
     c->etag = (struct wg_etag){ .valid = true, .parts = c->asked.n };
     memcpy(c->etag.md5, value, sizeof c->etag.md5);
     return 0;
 }
 
-/* A part that came without the checksum that the upload promises: the brick computes it. */
+/*
+ * An upload that named no algorithm ends in a CRC64NVME of the whole, as AWS does it. A part that came
+ * without the checksum that the upload promises: the brick computes it.
+ */
 static int complete_sums(struct wg_co *co, struct complete *c)
 {
-    c->alg = c->u.alg;
+    c->alg = c->u.alg == S3_SUM_NONE ? S3_SUM_CRC64NVME : c->u.alg;
     c->type = c->u.type;
-    for (unsigned i = 0; c->alg != S3_SUM_NONE && i < c->asked.n; i++) {
+    for (unsigned i = 0; i < c->asked.n; i++) {
         struct s3_part *p = (struct s3_part *)c->part[i];
-        int err;
+        uint8_t sum[S3_SUM_MAX][S3_SUM_BYTES];
+        int err = 0;
 
         if (p->alg == c->alg)
             continue;
-        err = wg_s3_sum_inode(co, c->r, &p->ref, p->size, c->alg, p->sum);
+        if (c->alg == S3_SUM_CRC64NVME && p->has_crc64)
+            memcpy(sum[c->alg], p->crc64, sizeof p->crc64);
+        else
+            err = wg_s3_sum_inode(co, c->r, &p->ref, p->size, 1u << c->alg, sum);
         if (err)
             return err;
+        memcpy(p->sum, sum[c->alg], sizeof p->sum);
         p->alg = c->alg;
     }
     return 0;
@@ -188,6 +198,19 @@ static int check_sum(struct complete *c)
     return 0;
 }
 
+static int keep_part_sums(struct complete *c, struct wg_s3_meta *m, struct wg_str *ret)
+{
+    uint8_t (*sum)[S3_SUM_BYTES] = wg_alloc(&c->r->call->arena, c->asked.n * sizeof *sum);
+
+    if (!sum)
+        return ENOMEM;
+    for (unsigned i = 0; i < c->asked.n; i++)
+        memcpy(sum[i], c->part[i]->sum, sizeof *sum);
+    wg_s3_meta_put_part_sums(m, c->alg, (const uint8_t (*)[S3_SUM_BYTES])sum, c->asked.n);
+    *ret = wg_s3_meta_end(m);
+    return 0;
+}
+
 static int whole_meta(struct complete *c, struct wg_str *ret)
 {
     static const enum wg_s3_tag kept[] = {
@@ -206,10 +229,10 @@ static int whole_meta(struct complete *c, struct wg_str *ret)
     wg_s3_meta_put(m, S3_META_UPLOAD, wg_str_of(c->u.id));
     if (m->overflow)
         return S3E(MetadataTooLarge);
-    /* Part sizes last: an object can do without, when its user metadata and tags fill the room. */
+    /* Of parts last: an object can do without, when its user metadata and tags fill the room. */
     wg_s3_meta_put_parts(m, c->size, c->asked.n);
     *ret = wg_s3_meta_end(m);
-    return 0;
+    return c->u.alg == S3_SUM_NONE ? 0 : keep_part_sums(c, m, ret);
 }
 
 /* ---- The object ---- */

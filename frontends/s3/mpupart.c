@@ -37,16 +37,19 @@ static int check_sum(struct s3_req *r, const struct s3_upload *u, enum wg_s3_sum
                       "actual checksum Type: %s", wg_s3_sum_name(u->alg), given);
 }
 
-/* The part's own meta: its checksum. */
-static struct wg_str sum_meta(struct s3_req *r, enum wg_s3_sum alg, const uint8_t *sum)
+/* The part's own meta: its checksum, and the CRC64NVME that an upload without an algorithm ends in. */
+static int sum_meta(struct s3_req *r, enum wg_s3_sum alg, const uint8_t *sum, const uint8_t crc64[8], struct wg_str *ret)
 {
-    struct wg_s3_meta *m = alg == S3_SUM_NONE ? NULL : WG_NEW(&r->call->arena, struct wg_s3_meta);
+    struct wg_s3_meta *m = WG_NEW(&r->call->arena, struct wg_s3_meta);
 
     if (!m)
-        return (struct wg_str){ NULL, 0 };
+        return ENOMEM;
     wg_s3_meta_start(m);
-    wg_s3_meta_put_sum(m, alg, S3_SUM_FULL_OBJECT, 0, sum);
-    return wg_s3_meta_end(m);
+    if (alg != S3_SUM_NONE)
+        wg_s3_meta_put_sum(m, alg, S3_SUM_FULL_OBJECT, 0, sum);
+    wg_s3_meta_put(m, S3_META_CRC64, (struct wg_str){ (const char *)crc64, 8 });
+    *ret = wg_s3_meta_end(m);
+    return 0;
 }
 
 /* in has the content; the part is there for others when this answers 0. */
@@ -102,8 +105,9 @@ static int finish_part(struct wg_co *co, struct s3_req *r, const struct s3_uploa
 
     if (err)
         return err;
-    in->meta = sum_meta(r, d->sum_alg, d->sum);
-    err = publish(co, r, u, in, d->md5, &attr);
+    err = sum_meta(r, d->sum_alg, d->sum, d->crc64, &in->meta);
+    if (!err)
+        err = publish(co, r, u, in, d->md5, &attr);
     if (err)
         return err;
     wg_s3_set_etag(r, &in->etag);
@@ -189,20 +193,21 @@ static int open_source(struct wg_co *co, struct part_copy *c)
 
 static int copy_part(struct wg_co *co, struct part_copy *c)
 {
-    uint8_t md5[S3_SUM_BYTES];
+    uint8_t sum[S3_SUM_MAX][S3_SUM_BYTES];
+    unsigned mask = 1u << S3_SUM_MD5 | 1u << S3_SUM_CRC64NVME;
     int err = wg_s3_copy_bytes(co, c->r, &c->from, c->offset, &c->in.from, 0, c->size);
 
+    c->alg = c->u.alg;
+    if (c->alg != S3_SUM_NONE)
+        mask |= 1u << c->alg;
     /* Of the copy itself, not of the source: that may have changed since. */
     if (!err)
-        err = wg_s3_sum_inode(co, c->r, &c->in.from, c->size, S3_SUM_MD5, md5);
-    if (!err && c->u.alg != S3_SUM_NONE) {
-        c->alg = c->u.alg;
-        err = wg_s3_sum_inode(co, c->r, &c->in.from, c->size, c->alg, c->sum);
-    }
-    if (err)
-        return err;
-    c->in.meta = sum_meta(c->r, c->alg, c->sum);
-    return publish(co, c->r, &c->u, &c->in, md5, &c->attr);
+        err = wg_s3_sum_inode(co, c->r, &c->in.from, c->size, mask, sum);
+    if (!err)
+        memcpy(c->sum, sum[c->alg], sizeof c->sum);
+    if (!err)
+        err = sum_meta(c->r, c->alg, c->sum, sum[S3_SUM_CRC64NVME], &c->in.meta);
+    return err ? err : publish(co, c->r, &c->u, &c->in, sum[S3_SUM_MD5], &c->attr);
 }
 
 static int write_copied(void *arg)

@@ -159,9 +159,13 @@ const struct wg_str *wg_s3_header_joined(struct s3_req *r, const char *name);
 struct s3_digests {
     uint64_t length;
     uint8_t md5[16];
-    /* The checksum that the client gave or asked for (checksum.h); S3_SUM_NONE: neither. */
+    /*
+     * The checksum that the client gave or asked for (checksum.h). Neither: S3_SUM_NONE for a part;
+     * for an object AWS's default, CRC64NVME.
+     */
     enum wg_s3_sum sum_alg;
     uint8_t sum[S3_SUM_BYTES];
+    uint8_t crc64[8]; /* of a part, whatever the client gave: its upload may want it */
 };
 
 /*

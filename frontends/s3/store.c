@@ -25,7 +25,7 @@ static void hash(struct wg_work *w)
     struct hashing *h = (struct hashing *)((char *)w - offsetof(struct hashing, work));
     struct s3_req *r = h->r; /* held by the coroutine until done is seen, and by the lock until we leave */
 
-    wg_s3_sums_update(&r->body->md5, h->data, h->len);
+    wg_sums_update(&r->body->md5, h->data, h->len);
     pthread_mutex_lock(&r->conn->lock);
     h->done = true;
     wg_co_wake(h->co);
@@ -36,7 +36,7 @@ static int hash_here(void *arg)
 {
     struct hashing *h = arg;
 
-    wg_s3_sums_update(&h->r->body->md5, h->data, h->len);
+    wg_sums_update(&h->r->body->md5, h->data, h->len);
     return 0;
 }
 
@@ -128,7 +128,7 @@ int wg_s3_body_whole(struct wg_co *co, struct s3_req *r, struct wg_data *ret,
     struct wg_seg *seg = WG_NEW(&r->call->arena, struct wg_seg);
 
     *ret = (struct wg_data){ 0 };
-    if (!seg || wg_s3_sums_init(&b->md5, 1u << S3_SUM_MD5) != 0)
+    if (!seg || wg_sums_init(&b->md5, 1u << S3_SUM_MD5) != 0)
         return ENOMEM;
     if (b->err)
         return b->err;
@@ -273,7 +273,7 @@ static int store_slices(struct wg_co *co, struct s3_req *r, const struct wg_ref 
 int wg_s3_body_store(struct wg_co *co, struct s3_req *r, const struct wg_ref *to,
                      const struct s3_digests **ret_digests)
 {
-    if (wg_s3_sums_init(&r->body->md5, 1u << S3_SUM_MD5) != 0)
+    if (wg_sums_init(&r->body->md5, 1u << S3_SUM_MD5) != 0)
         return ENOMEM;
     int err = store_slices(co, r, to);
     int write_err = wait_writes(co, r);

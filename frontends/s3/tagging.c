@@ -120,6 +120,7 @@ enum { ETAG = 1, CHECKSUM = 2, PARTS = 4, CLASS = 8, SIZE = 16 };
 struct attributes {
     struct s3_req *r;
     unsigned wanted;
+    uint64_t max_parts, after_part;
     const struct wg_get_out *out;
 };
 
@@ -159,6 +160,62 @@ static void write_checksum(struct wg_s3_xml *x, struct wg_str meta)
     wg_s3_xml_close(x);
 }
 
+static void write_part(struct wg_s3_xml *x, uint32_t number, uint64_t size, enum wg_s3_sum alg, const uint8_t *sum)
+{
+    char text[S3_SUM_TEXT];
+
+    wg_s3_xml_open(x, "Part");
+    wg_s3_xml_u64(x, "PartNumber", number);
+    wg_s3_xml_u64(x, "Size", size);
+    wg_s3_xml_text(x, wg_s3_sum_element(alg), wg_s3_base64(sum, wg_s3_sum_size(alg), text));
+    wg_s3_xml_close(x);
+}
+
+/* As AWS: the single parts only of an object whose upload named a checksum algorithm. */
+static void write_parts(struct wg_s3_xml *x, const struct attributes *a)
+{
+    uint32_t n = a->out->etag.parts, number = (uint32_t)a->after_part + 1, last = 0;
+    uint64_t offset, size, left = a->max_parts;
+    enum wg_s3_sum alg;
+    bool shown = wg_s3_meta_part_sum(a->out->meta, 1, n, &alg) != NULL;
+
+    wg_s3_xml_open(x, "ObjectParts");
+    wg_s3_xml_u64(x, "PartsCount", n);
+    for (; shown && number <= n && left > 0; number++, left--) {
+        const uint8_t *sum = wg_s3_meta_part_sum(a->out->meta, number, n, &alg);
+
+        if (!sum || !wg_s3_meta_part(a->out->meta, number, &offset, &size))
+            break;
+        write_part(x, number, size, alg, sum);
+        last = number;
+    }
+    if (shown) {
+        wg_s3_xml_u64(x, "PartNumberMarker", a->after_part);
+        wg_s3_xml_u64(x, "NextPartNumberMarker", last);
+        wg_s3_xml_u64(x, "MaxParts", a->max_parts);
+        wg_s3_xml_bool(x, "IsTruncated", number <= n && left == 0);
+    }
+    wg_s3_xml_close(x);
+}
+
+/* A number in a header; absent: otherwise. */
+static int number_of(struct s3_req *r, const char *name, uint64_t otherwise, uint64_t max, uint64_t *ret)
+{
+    const struct wg_str *h = wg_s3_header(r, name);
+
+    *ret = otherwise;
+    if (!h)
+        return 0;
+    *ret = 0;
+    for (uint32_t i = 0; i < h->len; i++)
+        if (h->s[i] < '0' || h->s[i] > '9' || (*ret = *ret * 10 + (uint64_t)(h->s[i] - '0')) > INT32_MAX)
+            return wg_s3_fail(r, S3E(InvalidArgument), "%s is not an integer", name);
+    if (h->len == 0)
+        return wg_s3_fail(r, S3E(InvalidArgument), "%s is not an integer", name);
+    *ret = *ret < max ? *ret : max;
+    return 0;
+}
+
 static int write_attributes(void *arg)
 {
     struct attributes *a = arg;
@@ -168,13 +225,11 @@ static int write_attributes(void *arg)
 
     if (a->wanted & ETAG) /* here AWS gives it without quotes */
         wg_s3_xml_text(x, "ETag", wg_etag_show(&out->etag, text));
-    if (a->wanted & CHECKSUM)
+    /* A checksum counts for the content that it came with: one that NFS changed since has none. */
+    if (a->wanted & CHECKSUM && !out->etag.synthetic)
         write_checksum(x, out->meta);
-    if (a->wanted & PARTS && out->etag.parts && !out->etag.synthetic) {
-        wg_s3_xml_open(x, "ObjectParts");
-        wg_s3_xml_u64(x, "PartsCount", out->etag.parts);
-        wg_s3_xml_close(x);
-    }
+    if (a->wanted & PARTS && out->etag.parts && !out->etag.synthetic)
+        write_parts(x, a);
     if (a->wanted & CLASS)
         wg_s3_xml_text(x, "StorageClass", "STANDARD");
     if (a->wanted & SIZE)
@@ -189,6 +244,10 @@ int wg_s3_get_object_attributes(struct wg_co *co, struct s3_req *r)
     struct wg_str key;
     int err = wanted_of(r, &a.wanted);
 
+    if (!err)
+        err = number_of(r, "x-amz-max-parts", 1000, 1000, &a.max_parts);
+    if (!err)
+        err = number_of(r, "x-amz-part-number-marker", 0, 10000, &a.after_part);
     if (!err)
         err = get_object(co, r, &bucket, &key, &a.out);
     if (err)

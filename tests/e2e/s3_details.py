@@ -37,6 +37,19 @@ def client(access=None, secret=None, **config):
                         config=Config(retries={'max_attempts': 1}, s3={'addressing_style': 'path'}, **config))
 
 
+def crc64nvme(data):
+    table = crc64nvme.__dict__.setdefault('table', [])
+    if not table:
+        for c in range(256):
+            for _ in range(8):
+                c = c >> 1 ^ (0x9A6C9329AC4BC9B5 if c & 1 else 0)
+            table.append(c)
+    crc = (1 << 64) - 1
+    for byte in data:
+        crc = crc >> 8 ^ table[(crc ^ byte) & 255]
+    return base64.b64encode((crc ^ (1 << 64) - 1).to_bytes(8, 'big')).decode()
+
+
 def crc32(data):
     return base64.b64encode(zlib.crc32(data).to_bytes(4, 'big')).decode()
 
@@ -257,6 +270,70 @@ class Multipart(Case):
         self.assertEqual((h['ChecksumSHA256'], h['ChecksumType']), (want, 'COMPOSITE'))
         a = self.s3.get_object_attributes(Bucket=self.b, Key='k', ObjectAttributes=['ObjectParts', 'Checksum'])
         self.assertEqual((a['ObjectParts']['TotalPartsCount'], a['Checksum']['ChecksumType']), (2, 'COMPOSITE'))
+
+    def attributes(self, key='k', **kw):
+        return self.s3.get_object_attributes(Bucket=self.b, Key=key, ObjectAttributes=['ETag', 'ObjectParts', 'Checksum', 'ObjectSize', 'StorageClass'], **kw)
+
+    def sums(self, key='k'):
+        """{algorithm: value} and type, as HEAD says; GetObjectAttributes says the same."""
+        h, a = self.s3.head_object(Bucket=self.b, Key=key, ChecksumMode='ENABLED'), self.attributes(key).get('Checksum', {})
+        of = lambda d: ({k[8:]: v for k, v in d.items() if k.startswith('Checksum') and k != 'ChecksumType'}, d.get('ChecksumType'))
+        self.assertEqual(of(h), of(a))
+        return of(h)
+
+    def test_sums_of_single_parts_are_kept(self):
+        data = [os.urandom(5 * MIB), os.urandom(5 * MIB), os.urandom(10)]
+        for alg, kind in (('CRC32', 'COMPOSITE'), ('SHA1', 'COMPOSITE'), ('CRC32', 'FULL_OBJECT')):
+            up = self.start(ChecksumAlgorithm=alg, ChecksumType=kind)
+            sent = [self.part(up, n, d, ChecksumAlgorithm=alg) for n, d in enumerate(data, 1)]
+            self.done(up, [{'PartNumber': n, 'ETag': r['ETag'], 'Checksum' + alg: r['Checksum' + alg]} for n, r in enumerate(sent, 1)], ChecksumType=kind)
+            p = self.attributes()['ObjectParts']
+            self.assertEqual((p['TotalPartsCount'], p['IsTruncated'], p['MaxParts'], p['PartNumberMarker']), (3, False, 1000, 0))
+            self.assertEqual([(x['PartNumber'], x['Size'], x['Checksum' + alg]) for x in p['Parts']],
+                             [(n, len(d), r['Checksum' + alg]) for n, (d, r) in enumerate(zip(data, sent), 1)])
+            p = self.attributes(MaxParts=1, PartNumberMarker=1)['ObjectParts']
+            self.assertEqual(([x['PartNumber'] for x in p['Parts']], p['IsTruncated'], p['NextPartNumberMarker'], p['PartNumberMarker']), ([2], True, 2, 1))
+            p = self.attributes(PartNumberMarker=3)['ObjectParts']
+            self.assertEqual((p.get('Parts', []), p['IsTruncated']), ([], False))
+        self.assertEqual(self.raw('GET', '/%s/k?attributes' % self.b, headers={'x-amz-object-attributes': 'ETag', 'x-amz-max-parts': 'x'})[0], 400)
+
+    def test_crc64nvme_is_what_there_is_without_a_checksum(self):
+        quiet = client(request_checksum_calculation='when_required')
+        for data in (b'', b'123456789', os.urandom(3 * MIB)):
+            r = quiet.put_object(Bucket=self.b, Key='k', Body=data)
+            self.assertEqual((r['ChecksumCRC64NVME'], r['ChecksumType']), (crc64nvme(data), 'FULL_OBJECT'))
+            self.assertEqual(self.sums(), ({'CRC64NVME': crc64nvme(data)}, 'FULL_OBJECT'))
+        data = [os.urandom(5 * MIB), os.urandom(1000)]
+        self.s3.put_object(Bucket=self.b, Key='src', Body=data[0])
+        whole = crc64nvme(b''.join(data))
+        for send in (quiet, self.s3):            # without, and with a checksum of each part that nobody asked for
+            up = self.start()
+            parts = [send.upload_part(Bucket=self.b, Key='k', UploadId=up, PartNumber=n, Body=d) for n, d in enumerate(data, 1)]
+            parts[0] = self.s3.upload_part_copy(Bucket=self.b, Key='k', UploadId=up, PartNumber=1, CopySource=self.b + '/src')['CopyPartResult']
+            r = self.done(up, [{'PartNumber': n, 'ETag': p['ETag'], **{k: v for k, v in p.items() if k == 'ChecksumCRC32'}} for n, p in enumerate(parts, 1)])
+            self.assertEqual((r['ChecksumCRC64NVME'], r['ChecksumType']), (whole, 'FULL_OBJECT'))
+            self.assertEqual(self.sums(), ({'CRC64NVME': whole}, 'FULL_OBJECT'))
+            self.assertNotIn('Parts', self.attributes()['ObjectParts'])
+
+    def test_copies_get_the_checksum_asked_for(self):
+        data = os.urandom(2 * MIB)
+        self.s3.put_object(Bucket=self.b, Key='src', Body=data, ChecksumAlgorithm='CRC32')
+        sha = base64.b64encode(hashlib.sha256(data).digest()).decode()
+        copy = lambda to, **kw: self.s3.copy_object(Bucket=self.b, Key=to, CopySource=kw.pop('src', self.b + '/src'), **kw)['CopyObjectResult']
+        for alg, want in (('SHA256', sha), ('CRC64NVME', crc64nvme(data)), ('CRC32', crc32(data))):
+            r = copy('k', ChecksumAlgorithm=alg)
+            self.assertEqual((r['Checksum' + alg], r['ChecksumType'], r['ETag']), (want, 'FULL_OBJECT', '"%s"' % hashlib.md5(data).hexdigest()))
+            self.assertEqual(self.sums(), ({alg: want}, 'FULL_OBJECT'))
+        self.assertEqual((copy('k')['ChecksumCRC32'], self.sums()), (crc32(data), ({'CRC32': crc32(data)}, 'FULL_OBJECT')))
+        copy('src', ChecksumAlgorithm='SHA256', MetadataDirective='REPLACE')    # onto itself
+        self.assertEqual(self.sums('src'), ({'SHA256': sha}, 'FULL_OBJECT'))
+        self.fails('InvalidRequest', copy, 'k', ChecksumAlgorithm='CRC5')
+        up = self.start('multi', ChecksumAlgorithm='SHA256')
+        p = self.part(up, 1, data, 'multi', ChecksumAlgorithm='SHA256')
+        self.done(up, [{'PartNumber': 1, 'ETag': p['ETag'], 'ChecksumSHA256': p['ChecksumSHA256']}], 'multi')
+        self.assertEqual(self.sums('multi')[1], 'COMPOSITE')
+        copy('k', src=self.b + '/multi', ChecksumAlgorithm='SHA256')
+        self.assertEqual(self.sums(), ({'SHA256': sha}, 'FULL_OBJECT'))
 
     def test_full_object_checksum_and_one_that_is_wrong(self):
         data = [os.urandom(5 * MIB), os.urandom(5 * MIB), os.urandom(77)]

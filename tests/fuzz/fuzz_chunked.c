@@ -39,7 +39,7 @@ static struct seen run(enum wg_s3_payload mode, uint64_t want, const uint8_t *bo
             if (used == 0 && s.code == WG_S3_OK)
                 abort();
             if (out.len)
-                s.crc = wg_s3_crc64nvme(s.crc, out.s, out.len);
+                s.crc = wg_crc64nvme(s.crc, out.s, out.len);
             s.n += out.len;
         }
         free(piece);
@@ -49,7 +49,7 @@ static struct seen run(enum wg_s3_payload mode, uint64_t want, const uint8_t *bo
     if (s.code == WG_S3_OK && s.n > want)
         abort();
     while (wg_s3_chunked_trailer(&c, &t, &name, &value))
-        s.crc = wg_s3_crc64nvme(s.crc, name.s, name.len);
+        s.crc = wg_crc64nvme(s.crc, name.s, name.len);
     wg_s3_chunked_fini(&c);
     return s;
 }

@@ -555,7 +555,11 @@ START_TEST(ranges_are_copied_and_digested)
     ck_assert_mem_eq(OUT_(&b, checksum)->value.s, md, 16);
     OK(FOP_(&b, checksum, .at = f, .size = UINT64_MAX, .algorithm = WG_STR("sha256")));
     ck_assert_uint_eq(OUT_(&b, checksum)->value.len, 32);
+    OK(FOP_(&b, checksum, .at = f, .size = UINT64_MAX, .algorithm = WG_STR("md5,crc32c,CRC64NVME")));
+    ck_assert_uint_eq(OUT_(&b, checksum)->value.len, 4 + 8 + 16);
     ERR(FOP_(&b, checksum, .at = f, .size = 1, .algorithm = WG_STR("crc8")), ENOTSUP);
+    ERR(FOP_(&b, checksum, .at = f, .size = 1, .algorithm = WG_STR("md5,md5")), ENOTSUP);
+    ERR(FOP_(&b, checksum, .at = f, .size = 1, .algorithm = WG_STR("")), ENOTSUP);
     OK(FOP_(&b, copy_range, .from = f, .from_offset = 0, .to = f, .to_offset = 8, .size = 8));
     ck_assert_str_eq(get_text(&b, f), "abcdefghabcdefgh");
     brick_end(&b);

@@ -42,6 +42,24 @@ START_TEST(check_values)
 }
 END_TEST
 
+START_TEST(crc64_by_folding_is_crc64_by_tables)
+{
+    static uint8_t data[5000];
+    unsigned seed = 7;
+
+    for (unsigned i = 0; i < sizeof data; i++)
+        data[i] = (uint8_t)rand_r(&seed);
+    for (unsigned len = 0; len < 400; len++)
+        ck_assert_uint_eq(wg_crc64nvme(len, data + len % 17, len), wg_crc64nvme_plain(len, data + len % 17, len));
+    for (unsigned i = 0; i < 2000; i++) {
+        unsigned from = (unsigned)rand_r(&seed) % 1000, len = (unsigned)rand_r(&seed) % 4000;
+        uint64_t crc = (uint64_t)rand_r(&seed) << 32 ^ (uint64_t)rand_r(&seed);
+
+        ck_assert_uint_eq(wg_crc64nvme(crc, data + from, len), wg_crc64nvme_plain(crc, data + from, len));
+    }
+}
+END_TEST
+
 START_TEST(several_at_once_in_pieces_and_combined)
 {
     char buf[3000];
@@ -51,11 +69,11 @@ START_TEST(several_at_once_in_pieces_and_combined)
     for (unsigned i = 0; i < sizeof buf; i++)
         buf[i] = (char)(i * 7 + i / 256);
     for (unsigned cut = 0; cut <= sizeof buf; cut += 61) {
-        struct wg_s3_sums s;
+        struct wg_sums s;
 
-        ck_assert_int_eq(wg_s3_sums_init(&s, mask), 0);
-        wg_s3_sums_update(&s, buf, cut);
-        wg_s3_sums_update(&s, buf + cut, sizeof buf - cut);
+        ck_assert_int_eq(wg_sums_init(&s, mask), 0);
+        wg_sums_update(&s, buf, cut);
+        wg_sums_update(&s, buf + cut, sizeof buf - cut);
         for (unsigned alg = S3_SUM_CRC32; alg < S3_SUM_MAX; alg++) {
             uint8_t v[S3_SUM_BYTES], whole[S3_SUM_BYTES], b[S3_SUM_BYTES];
             unsigned n = wg_s3_sums_final(&s, alg, v);
@@ -69,7 +87,7 @@ START_TEST(several_at_once_in_pieces_and_combined)
             wg_s3_crc_combine(alg, v, b, sizeof buf - cut);
             ck_assert_mem_eq(v, whole, n);
         }
-        wg_s3_sums_fini(&s);
+        wg_sums_fini(&s);
     }
 }
 END_TEST
@@ -377,6 +395,7 @@ int main(void)
     SRunner *r = srunner_create(s);
     int failed;
 
+    tcase_add_test(tc, crc64_by_folding_is_crc64_by_tables);
     tcase_add_test(tc, check_values);
     tcase_add_test(tc, several_at_once_in_pieces_and_combined);
     tcase_add_loop_test(tc, checksum_headers, 0, sizeof sum_cases / sizeof *sum_cases);

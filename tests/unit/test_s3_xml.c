@@ -322,6 +322,36 @@ START_TEST(sums_and_parts_are_kept)
 }
 END_TEST
 
+START_TEST(what_is_kept_of_parts_is_bounded)
+{
+    static uint8_t sum[2000][S3_SUM_BYTES];
+    uint64_t size[2000], offset, n;
+    enum wg_s3_sum alg;
+
+    for (unsigned i = 0; i < 2000; i++) {
+        size[i] = i;
+        memset(sum[i], (int)i, sizeof *sum);
+    }
+    wg_s3_meta_start(&m);
+    wg_s3_meta_put_parts(&m, size, 100);
+    wg_s3_meta_put_part_sums(&m, S3_SUM_CRC32, (const uint8_t (*)[S3_SUM_BYTES])sum, 600);
+    ck_assert_uint_eq(wg_s3_meta_part_sum(wg_s3_meta_end(&m), 1, 600, &alg)[0], 0);
+    ck_assert_uint_eq(wg_s3_meta_part_sum(wg_s3_meta_end(&m), 600, 600, &alg)[3], 599 % 256);
+    ck_assert_int_eq(alg, S3_SUM_CRC32);
+    ck_assert_ptr_null(wg_s3_meta_part_sum(wg_s3_meta_end(&m), 601, 600, &alg));
+    ck_assert_ptr_null(wg_s3_meta_part_sum(wg_s3_meta_end(&m), 0, 600, &alg));
+    ck_assert_ptr_null(wg_s3_meta_part_sum(wg_s3_meta_end(&m), 1, 599, &alg));
+    wg_s3_meta_start(&m);
+    wg_s3_meta_put_part_sums(&m, S3_SUM_CRC32, (const uint8_t (*)[S3_SUM_BYTES])sum, 1000); /* too many */
+    ck_assert_ptr_null(wg_s3_meta_part_sum(wg_s3_meta_end(&m), 1, 1000, &alg));
+    wg_s3_meta_put_parts(&m, size, 2000); /* as many as fit */
+    ck_assert(wg_s3_meta_part(wg_s3_meta_end(&m), 300, &offset, &n) && n == 299);
+    ck_assert(!wg_s3_meta_part(wg_s3_meta_end(&m), 400, &offset, &n));
+    ck_assert_int_le(m.len, WG_S3_META_SURE);
+    ck_assert(!m.overflow);
+}
+END_TEST
+
 START_TEST(unknown_fields_are_carried_and_cut_ones_end)
 {
     static struct wg_s3_meta to;
@@ -369,6 +399,7 @@ int main(void)
     tcase_add_test(tc, aws_chunked_alone_leaves_no_encoding);
     tcase_add_test(tc, limits_of_metadata);
     tcase_add_test(tc, sums_and_parts_are_kept);
+    tcase_add_test(tc, what_is_kept_of_parts_is_bounded);
     tcase_add_test(tc, unknown_fields_are_carried_and_cut_ones_end);
     suite_add_tcase(s, tc);
     srunner_run_all(r, CK_NORMAL);

@@ -2,8 +2,9 @@
 /* Fops that read many bytes and answer few: copy_range and checksum. Both may block long. */
 #include "posix.h"
 
+#include "sums.h"
+
 #include <linux/fs.h>
-#include <openssl/evp.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -148,16 +149,26 @@ void wg_posix_copy_range(struct wg_frame *f)
 
 /* ---- checksum ---------------------------------------------------------------------------- */
 
-static const EVP_MD *algorithm_of(struct wg_str name)
+/* "md5,crc32c": the mask; 0 for what is not known. */
+static unsigned algorithms_of(struct wg_str names)
 {
-    if (wg_str_eq(name, WG_STR("md5")))
-        return EVP_md5();
-    if (wg_str_eq(name, WG_STR("sha1")))
-        return EVP_sha1();
-    return wg_str_eq(name, WG_STR("sha256")) ? EVP_sha256() : NULL;
+    unsigned mask = 0;
+
+    while (names.len > 0) {
+        const char *comma = memchr(names.s, ',', names.len);
+        uint32_t n = comma ? (uint32_t)(comma - names.s) : names.len;
+        enum wg_sum alg = wg_sum_named((struct wg_str){ names.s, n });
+
+        if (alg == WG_SUM_NONE || (mask & 1u << alg))
+            return 0;
+        mask |= 1u << alg;
+        n += comma != NULL;
+        names = (struct wg_str){ names.s + n, names.len - n };
+    }
+    return mask;
 }
 
-static int digest_range(EVP_MD_CTX *ctx, int fd, uint64_t offset, uint64_t size, void *buf)
+static int digest_range(struct wg_sums *sums, int fd, uint64_t offset, uint64_t size, void *buf)
 {
     while (size > 0) {
         size_t want = size < BLOCK ? (size_t)size : BLOCK;
@@ -169,30 +180,31 @@ static int digest_range(EVP_MD_CTX *ctx, int fd, uint64_t offset, uint64_t size,
             return errno;
         if (n == 0)
             return 0;
-        if (!EVP_DigestUpdate(ctx, buf, (size_t)n))
-            return ENOMEM;
+        wg_sums_update(sums, buf, (size_t)n);
         offset += (uint64_t)n;
         size -= (uint64_t)n;
     }
     return 0;
 }
 
-static int digest(struct wg_frame *f, const EVP_MD *md, int fd, struct wg_checksum_out *out)
+/* The values one after the other, in the order of their numbers. */
+static int digest(struct wg_frame *f, unsigned mask, int fd, struct wg_checksum_out *out)
 {
     const struct wg_checksum_in *in = wg_in(f, checksum);
-    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
     struct wg_iobuf *buf = wg_iobuf_get(BLOCK);
-    uint8_t *value = wg_alloc(&f->call->arena, EVP_MAX_MD_SIZE);
+    uint8_t *value = wg_alloc(&f->call->arena, WG_SUM_MAX * WG_SUM_BYTES);
+    struct wg_sums sums = { 0 };
     unsigned len = 0;
-    int err = ENOMEM;
+    int err = buf && value ? wg_sums_init(&sums, mask) : ENOMEM;
 
-    if (ctx && buf && value && EVP_DigestInit_ex(ctx, md, NULL))
-        err = digest_range(ctx, fd, in->offset, in->size, buf->base);
-    if (err == 0 && !EVP_DigestFinal_ex(ctx, value, &len))
-        err = ENOMEM;
+    if (err == 0)
+        err = digest_range(&sums, fd, in->offset, in->size, buf->base);
+    for (unsigned alg = 1; alg < WG_SUM_MAX && err == 0; alg++)
+        if (mask & 1u << alg)
+            len += wg_sums_final(&sums, (enum wg_sum)alg, value + len);
     if (err == 0)
         out->value = (struct wg_str){ (char *)value, len };
-    EVP_MD_CTX_free(ctx);
+    wg_sums_fini(&sums);
     wg_iobuf_unref(buf);
     return err;
 }
@@ -201,7 +213,7 @@ void wg_posix_checksum(struct wg_frame *f)
 {
     const struct wg_checksum_in *in = wg_in(f, checksum);
     struct wg_checksum_out *out = wg_new_out(f, checksum);
-    const EVP_MD *md = algorithm_of(in->algorithm);
+    unsigned mask = algorithms_of(in->algorithm);
     struct posix *px = wg_px(f);
     struct px_inode *ino;
     struct px_open o;
@@ -210,7 +222,7 @@ void wg_posix_checksum(struct wg_frame *f)
     wg_px_no_promise(f);
     if (!out)
         return wg_unwind(f, ENOMEM);
-    if (!md)
+    if (!mask)
         return wg_unwind(f, ENOTSUP);
     if (f->call->nowait)
         return wg_unwind(f, EWOULDBLOCK);
@@ -221,7 +233,7 @@ void wg_posix_checksum(struct wg_frame *f)
         return wg_unwind(f, err);
     err = wg_px_open(px, &f->call->cred, ino, O_RDONLY, &o);
     if (err == 0) {
-        err = digest(f, md, o.fd, out);
+        err = digest(f, mask, o.fd, out);
         wg_px_close(px, ino, &o);
     }
     wg_px_attr(ino, &out->attr);
