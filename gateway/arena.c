@@ -28,7 +28,7 @@ static void block_destroy(struct wg_pool *p, void *obj)
 }
 
 static struct wg_pool blocks = {
-    .id = 1, .batch = 32, .keep = 4096, .size = BLOCK, .make = block_make, .destroy = block_destroy,
+    .name = "arena blocks", .id = 1, .batch = 32, .keep = 4096, .size = BLOCK, .make = block_make, .destroy = block_destroy,
 };
 
 static void lock(struct wg_arena *a)

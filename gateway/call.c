@@ -13,6 +13,7 @@
 #include "lease.h"
 #include "log.h"
 #include "pool.h"
+#include "slow.h"
 #include "stats.h"
 #include "xlator.h"
 
@@ -72,7 +73,7 @@ static void call_destroy(struct wg_pool *p, void *obj)
 }
 
 static struct wg_pool calls = {
-    .id = 2, .batch = 32, .keep = 2048, .size = CALL_BYTES, .make = call_make, .destroy = call_destroy,
+    .name = "calls", .id = 2, .batch = 32, .keep = 2048, .size = CALL_BYTES, .make = call_make, .destroy = call_destroy,
 };
 
 static uint64_t new_id(void)
@@ -179,6 +180,8 @@ void wg_call_unref(struct wg_call *call)
         return;
     if (wg_timing_on() && !call->parent)
         wg_profile_request(call);
+    if (atomic_load_explicit(&call->logged, memory_order_relaxed))
+        wg_slow_ended(call);
     unregister_call(call);
     wg_arena_fini(&call->arena);
     if (graph) /* after the arena, whose release functions may need the translators */

@@ -79,7 +79,7 @@ struct wg_call {
     struct wg_call *parent;      /* the request that this is a part of (it outlives this); NULL: none */
     bool failed;                 /* the request's answer is an error, for figures; root->err counts by itself */
     atomic_bool told;            /* all of the above is written: dumps may read it (wg_call_told) */
-    bool logged;                 /* as being slow; the watch's */
+    atomic_bool logged;          /* as being slow (slow.h) */
     uint64_t deadline_ns;        /* CLOCK_MONOTONIC; 0: none */
     bool replay;                 /* the request may have been executed before (sent again) */
     bool want_lease;             /* of the first frame: a cache in another process would remember it */

@@ -8,6 +8,8 @@ static int run(const struct wg_args *args)
     const char *text;
 
     cJSON_AddBoolToObject(more, "json", wg_arg_given(args, "json"));
+    if (wg_arg(args, "only"))
+        cJSON_AddStringToObject(more, "only", wg_arg(args, "only"));
     answer = wg_ask(args, "statedump", more);
     text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(answer, "dump"));
     if (text)
@@ -18,6 +20,8 @@ static int run(const struct wg_args *args)
 
 static const struct wg_cmd_option options[] = {
     WG_CONTROL_OPTION,
+    { "only", "NAME", NULL, "Only this section (calls, queues, coroutines, ...), or the translators of "
+      "this name or type." },
     { "json", NULL, NULL, "JSON instead of text." },
     WG_TIMEOUT_OPTION,
     { NULL }

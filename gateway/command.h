@@ -81,7 +81,7 @@ void wg_commands_man(FILE *out);
 int wg_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 extern const struct wg_command wg_cmd_gateway, wg_cmd_brick, wg_cmd_serve, wg_cmd_status,
-    wg_cmd_statedump, wg_cmd_trace, wg_cmd_profile, wg_cmd_log, wg_cmd_drain, wg_cmd_graph, wg_cmd_check_config,
+    wg_cmd_statedump, wg_cmd_top, wg_cmd_trace, wg_cmd_profile, wg_cmd_log, wg_cmd_drain, wg_cmd_graph, wg_cmd_check_config,
     wg_cmd_user_add, wg_cmd_user_list, wg_cmd_user_remove, wg_cmd_key_add, wg_cmd_key_remove, wg_cmd_certs_ca, wg_cmd_certs_node,
     wg_cmd_certs_revoke, wg_cmd_certs_show;
 

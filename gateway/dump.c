@@ -10,6 +10,8 @@
 #include "graph.h"
 #include "iobuf.h"
 #include "options.h"
+#include "pool.h"
+#include "target.h"
 
 #define DEPTH 16
 
@@ -129,44 +131,67 @@ void wg_dump_end(struct wg_dump *d)
 
 static const char *const doors[] = { "internal", "nfs", "s3", "brick", "admin" };
 
+/* Arguments of its own that a layer has wound, not those that it was given. */
+static bool own_arguments(const struct wg_frame *f)
+{
+    return f->parent && f->in != f->parent->in;
+}
+
 static void dump_frame(struct wg_dump *d, const struct wg_frame *f, uint64_t now)
 {
     const struct wg_xlator *xl = __atomic_load_n(&f->this, __ATOMIC_RELAXED), *above = NULL;
     uint64_t begin_ns = __atomic_load_n(&f->begin_ns, __ATOMIC_RELAXED);
     bool complete = atomic_load(&f->complete);
+    char text[512];
 
     if (f->parent)
         above = __atomic_load_n(&f->parent->this, __ATOMIC_RELAXED);
     wg_dump_object(d, NULL);
     wg_dump_str(d, "xlator", xl ? xl->name : "");
+    wg_dump_str(d, "type", xl ? xl->class->type : "");
     wg_dump_str(d, "op", wg_op_name(f->op));
     wg_dump_u64(d, "complete", complete);
     wg_dump_str(d, "parent", above ? above->name : "");
+    if (f->fan)
+        wg_dump_u64(d, "child", f->index);
     wg_dump_str(d, "wind_from", __atomic_load_n(&f->wind_from, __ATOMIC_RELAXED));
     wg_dump_fmt(d, "wind_to", "%s->%s", xl ? xl->class->type : "", wg_op_name(f->op));
     wg_dump_str(d, "unwind_to", f->unwind_to);
     if (complete) {
         wg_dump_str(d, "unwind_from", f->unwind_from);
         wg_dump_str(d, "result", wg_error_name(f->err));
-    } else if (begin_ns) {
-        wg_dump_u64(d, "age_us", now > begin_ns ? (now - begin_ns) / 1000 : 0);
+    } else {
+        if (own_arguments(f))
+            wg_dump_str(d, "arguments", wg_show_record(f->op, false, f->in, text, sizeof text));
+        if (begin_ns)
+            wg_dump_u64(d, "age_us", now > begin_ns ? (now - begin_ns) / 1000 : 0);
     }
     wg_dump_end(d);
 }
 
 /*
- * What the front end wrote into the call before it wound the first frame; that frame's push is what
- * makes it safe to read. Arguments are shown of calls that still run: later they may be gone.
+ * What the front end wrote into the call before it said so (wg_call_told). Arguments are shown of
+ * calls that still run: later they may be gone.
  */
-static void dump_client(struct wg_dump *d, const struct wg_call *call, const struct wg_frame *first)
+static void dump_request(struct wg_dump *d, const struct wg_call *call, const struct wg_frame *first)
 {
+    struct wg_target target;
     char text[512];
 
     wg_dump_strn(d, "client", call->client.s, call->client.len);
     wg_dump_strn(d, "principal", call->cred.principal.s, call->cred.principal.len);
     wg_dump_u64(d, "uid", call->cred.uid);
-    if (!atomic_load(&first->complete))
-        wg_dump_str(d, "arguments", wg_show_record(first->op, false, first->in, text, sizeof text));
+    if (call->share.len > 0)
+        wg_dump_strn(d, "share", call->share.s, call->share.len);
+    if (call->object.len > 0)
+        wg_dump_strn(d, "object", call->object.s, call->object.len);
+    if (call->parent)
+        wg_dump_u64(d, "part_of", call->parent->id);
+    if (!first || atomic_load(&first->complete))
+        return;
+    wg_target_of(first->op, first->in, &target);
+    wg_dump_str(d, "target", wg_target_show(&target, text, sizeof text));
+    wg_dump_str(d, "arguments", wg_show_record(first->op, false, first->in, text, sizeof text));
 }
 
 static void dump_call(struct wg_call *call, void *arg)
@@ -174,17 +199,21 @@ static void dump_call(struct wg_call *call, void *arg)
     struct wg_dump *d = arg;
     uint64_t now = wg_now_ns();
     const struct wg_frame *newest = atomic_load(&call->frames), *first = newest;
+    bool told = atomic_load_explicit(&call->told, memory_order_acquire);
     int n = 0;
 
     wg_dump_object(d, NULL);
     wg_dump_u64(d, "id", call->id);
     wg_dump_str(d, "door", doors[call->frontend]);
-    wg_dump_str(d, "what", call->what);
+    if (told)
+        wg_dump_str(d, "what", call->what);
     wg_dump_u64(d, "age_us", (now - call->begin_ns) / 1000);
+    if (call->graph && call->graph->volume)
+        wg_dump_str(d, "volume", call->graph->volume->name);
     while (first && first->next)
         first = first->next;
-    if (first)
-        dump_client(d, call, first);
+    if (told)
+        dump_request(d, call, first);
     wg_dump_array(d, "frames");
     for (const struct wg_frame *f = newest; f && n < 64; f = f->next, n++)
         dump_frame(d, f, now);
@@ -224,6 +253,18 @@ static void dump_xlator(struct wg_dump *d, struct wg_xlator *xl)
     wg_dump_end(d);
 }
 
+static void dump_pool(const struct wg_pool *p, void *arg)
+{
+    struct wg_dump *d = arg;
+
+    wg_dump_object(d, NULL);
+    wg_dump_str(d, "name", p->name);
+    wg_dump_u64(d, "bytes_each", p->size);
+    wg_dump_u64(d, "used", atomic_load_explicit(&p->used, memory_order_relaxed));
+    wg_dump_u64(d, "free", __atomic_load_n(&p->count, __ATOMIC_RELAXED)); /* besides those of threads */
+    wg_dump_end(d);
+}
+
 static void dump_memory(struct wg_dump *d)
 {
     uint64_t used, pooled;
@@ -232,6 +273,9 @@ static void dump_memory(struct wg_dump *d)
     wg_dump_object(d, "memory");
     wg_dump_u64(d, "iobuf_used_bytes", used);
     wg_dump_u64(d, "iobuf_pooled_bytes", pooled);
+    wg_dump_array(d, "pools");
+    wg_pools_each(dump_pool, d);
+    wg_dump_end(d);
     wg_dump_end(d);
 }
 
@@ -270,11 +314,10 @@ static char *to_text(const cJSON *root)
     return text;
 }
 
-char *wg_dump_process(struct wg_graph *graph, bool json)
+cJSON *wg_dump_tree(struct wg_graph *graph)
 {
     struct wg_xlator *xl;
     struct wg_dump d = { .open = { cJSON_CreateObject() } };
-    char *text;
 
     if (!d.open[0])
         return NULL;
@@ -295,7 +338,54 @@ char *wg_dump_process(struct wg_graph *graph, bool json)
         wg_graph_each(graph, xl)
             dump_xlator(&d, xl);
     wg_dump_end(&d);
-    text = json ? cJSON_Print(d.open[0]) : to_text(d.open[0]);
-    cJSON_Delete(d.open[0]);
+    return d.open[0];
+}
+
+static bool is_named(const cJSON *xl, const char *name)
+{
+    const char *n = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(xl, "name"));
+    const char *type = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(xl, "type"));
+
+    return (n && strcmp(n, name) == 0) || (type && strcmp(type, name) == 0);
+}
+
+/* The section, or the translators, called name: taken out of root, which is freed. NULL: there is none. */
+static cJSON *take_only(cJSON *root, const char *name)
+{
+    cJSON *xls = cJSON_GetObjectItemCaseSensitive(root, "xlators"), *xl, *next, *only = cJSON_CreateObject();
+
+    if (cJSON_HasObjectItem(root, name))
+        cJSON_AddItemToObject(only, name, cJSON_DetachItemFromObjectCaseSensitive(root, name));
+    for (xl = xls ? xls->child : NULL; xl; xl = next) {
+        next = xl->next;
+        if (!is_named(xl, name))
+            continue;
+        if (!cJSON_HasObjectItem(only, "xlators"))
+            cJSON_AddArrayToObject(only, "xlators");
+        cJSON_AddItemToArray(cJSON_GetObjectItemCaseSensitive(only, "xlators"),
+                             cJSON_DetachItemViaPointer(xls, xl));
+    }
+    cJSON_Delete(root);
+    if (only && only->child)
+        return only;
+    cJSON_Delete(only);
+    return NULL;
+}
+
+char *wg_dump_only(struct wg_graph *graph, bool json, const char *name)
+{
+    cJSON *root = wg_dump_tree(graph);
+    char *text = NULL;
+
+    if (root && name)
+        root = take_only(root, name);
+    if (root)
+        text = json ? cJSON_Print(root) : to_text(root);
+    cJSON_Delete(root);
     return text;
+}
+
+char *wg_dump_process(struct wg_graph *graph, bool json)
+{
+    return wg_dump_only(graph, json, NULL);
 }

@@ -37,5 +37,9 @@ void wg_dump_register(struct wg_dump_section *s);
  */
 struct wg_graph;
 char *wg_dump_process(struct wg_graph *graph, bool json);
+/* Only the section, or the translators by name or type, called so (NULL: all); NULL when there is none. */
+char *wg_dump_only(struct wg_graph *graph, bool json, const char *name);
+/* The same as a tree, for who reads it. The caller frees it (cJSON_Delete). */
+struct cJSON *wg_dump_tree(struct wg_graph *graph);
 
 #endif

@@ -14,7 +14,7 @@ static void *class_make(struct wg_pool *p);
 static void class_destroy(struct wg_pool *p, void *obj);
 
 #define CLASS(n, bytes, each, shared) \
-    { .id = 8 + n, .batch = each, .keep = shared, .make = class_make, .destroy = class_destroy, .size = bytes }
+    { .name = "payload", .id = 8 + n, .batch = each, .keep = shared, .make = class_make, .destroy = class_destroy, .size = bytes }
 
 static struct wg_pool classes[] = {
     CLASS(0, 4 << 10, 32, 2048),    CLASS(1, 8 << 10, 32, 1024),   CLASS(2, 16 << 10, 16, 1024),

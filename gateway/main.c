@@ -15,6 +15,7 @@ const struct wg_command *const wg_commands[] = {
     &wg_cmd_serve,
     &wg_cmd_status,
     &wg_cmd_statedump,
+    &wg_cmd_top,
     &wg_cmd_trace,
     &wg_cmd_profile,
     &wg_cmd_log,

@@ -22,6 +22,8 @@ static __thread int registered;
 static pthread_key_t exit_key;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
+static struct wg_pool *_Atomic used[WG_POOLS_MAX]; /* by id, for dumps */
+
 static void lock(struct wg_pool *p)
 {
     for (int i = 0; atomic_flag_test_and_set_explicit(&p->lock, memory_order_acquire); i++)
@@ -118,6 +120,8 @@ void *wg_pool_get(struct wg_pool *p)
             return pop(&c->head);
         }
     }
+    if (!atomic_load_explicit(&used[p->id], memory_order_relaxed))
+        atomic_store_explicit(&used[p->id], p, memory_order_release);
     obj = p->make(p);
     if (obj)
         atomic_fetch_add_explicit(&p->used, 1, memory_order_relaxed);
@@ -137,4 +141,14 @@ void wg_pool_put(struct wg_pool *p, void *obj)
     push(&c->head, obj);
     if (++c->count >= 2u * p->batch)
         give_back(p, c, p->batch);
+}
+
+void wg_pools_each(void (*each)(const struct wg_pool *p, void *arg), void *arg)
+{
+    for (int i = 0; i < WG_POOLS_MAX; i++) {
+        const struct wg_pool *p = atomic_load_explicit(&used[i], memory_order_acquire);
+
+        if (p)
+            each(p, arg);
+    }
 }

@@ -20,6 +20,7 @@ struct wg_pool {
     void *(*make)(struct wg_pool *p);
     void (*destroy)(struct wg_pool *p, void *obj);
     size_t size;       /* for make */
+    const char *name;  /* for dumps */
     atomic_flag lock;
     void *stack;       /* free objects, linked through their first word */
     uint32_t count;
@@ -29,5 +30,7 @@ struct wg_pool {
 /* NULL when make gave NULL. The object's content is as it was left, but for its first word. */
 void *wg_pool_get(struct wg_pool *p);
 void wg_pool_put(struct wg_pool *p, void *obj);
+/* Every pool that was ever used, for dumps. */
+void wg_pools_each(void (*each)(const struct wg_pool *p, void *arg), void *arg);
 
 #endif

@@ -15,6 +15,8 @@
 #include "daemon.h"
 #include "dump.h"
 #include "log.h"
+#include "slow.h"
+#include "top.h"
 
 #define WG_LOG_PART "daemon"
 
@@ -26,6 +28,7 @@ int wg_process_logs(const struct wg_settings *s)
         wg_fail("%s:%d: log.level: '%s' is none", s->file, s->log.line, s->log.level);
         return err;
     }
+    wg_slow_limit(s->log.slow_ms);
     err = wg_log_file(s->log.file);
     if (err)
         wg_fail("log file %s: %s", s->log.file, strerror(err));
@@ -142,13 +145,25 @@ static int do_statedump(const cJSON *request, cJSON *answer, void *arg)
 {
     const struct wg_process *p = arg;
     bool json = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(request, "json"));
-    char *text = wg_dump_process(p->ngraphs ? p->graphs[0] : NULL, json);
+    const char *only = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(request, "only"));
+    char *text = wg_dump_only(p->ngraphs ? p->graphs[0] : NULL, json, only);
 
+    if (!text && only)
+        cJSON_AddStringToObject(answer, "error", "no section and no translator is called so");
     if (!text)
-        return ENOMEM;
+        return only ? ENOENT : ENOMEM;
     cJSON_AddStringToObject(answer, "dump", text);
     free(text);
     return 0;
+}
+
+static int do_top(const cJSON *request, cJSON *answer, void *arg)
+{
+    const struct wg_process *p = arg;
+    const cJSON *max = cJSON_GetObjectItemCaseSensitive(request, "max");
+    bool given = cJSON_IsNumber(max) && max->valuedouble >= 1 && max->valuedouble <= 10000;
+
+    return wg_top(p->ngraphs ? p->graphs[0] : NULL, given ? (unsigned)max->valuedouble : 20, answer);
 }
 
 static int do_log(const cJSON *request, cJSON *answer, void *arg)
@@ -174,13 +189,15 @@ static int do_drain(const cJSON *request, cJSON *answer, void *arg)
 
 int wg_process_control(const struct wg_process *p, const char *path)
 {
-    static struct wg_control_command commands[5];
+    static struct wg_control_command commands[6];
 
     started_ns = wg_now_ns();
+    wg_slow_start();
     commands[0] = (struct wg_control_command){ "status", do_status, (void *)(uintptr_t)p };
     commands[1] = (struct wg_control_command){ "statedump", do_statedump, (void *)(uintptr_t)p };
     commands[2] = (struct wg_control_command){ "log", do_log, NULL };
     commands[3] = (struct wg_control_command){ "drain", do_drain, NULL };
+    commands[4] = (struct wg_control_command){ "top", do_top, (void *)(uintptr_t)p };
     if (!path) {
         wg_notice("no control socket (--control)");
         return 0;

@@ -108,6 +108,7 @@ struct wg_set_tls {
 struct wg_set_log {
     int line;
     const char *level, *file;
+    int64_t slow_ms;
 };
 
 struct wg_settings {

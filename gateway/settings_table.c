@@ -27,6 +27,8 @@ static const struct wg_set_row log_rows[] = {
       "ones, as in \"info,transport=debug\"; levels are error, warning, notice, info, debug, trace." },
     { "file", WG_SET_PATH, AT(file), .wants = wg_set_wants_text, .help = "File to append to, reopened on SIGHUP; without it "
       "lines go to standard error." },
+    { "slow-call", WG_SET_MS, AT(slow_ms), 0, 86400000, "30s", .help = "A call that is under way for longer is "
+      "logged with who holds it, and again when it has ended; 0: none is." },
     { NULL }
 };
 #undef SECTION

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "call.h"
+#include "dump.h"
 #include "work.h"
 
 #define WORKERS_MAX 16
@@ -381,4 +382,59 @@ void wg_offload_queue(struct wg_work *work)
     pthread_mutex_unlock(&offload.lock);
     if (here)
         work->fn(work);
+}
+
+/* --- the dump --- */
+
+static unsigned queue_length(const struct queue *q)
+{
+    unsigned n = 0;
+
+    for (const struct wg_work *w = q->first; w && n < 100000; w = w->next)
+        n++;
+    return n;
+}
+
+static void dump_worker(struct worker *w, struct wg_dump *d)
+{
+    unsigned queued, timers;
+    bool sleeping;
+
+    pthread_mutex_lock(&w->lock);
+    queued = queue_length(&w->queue);
+    timers = w->ntimers;
+    sleeping = w->sleeping;
+    pthread_mutex_unlock(&w->lock);
+    wg_dump_object(d, NULL);
+    wg_dump_u64(d, "queued", queued);
+    wg_dump_u64(d, "timers", timers);
+    wg_dump_str(d, "state", sleeping ? "idle" : "busy");
+    wg_dump_end(d);
+}
+
+static void dump(struct wg_dump *d)
+{
+    unsigned threads, idle, queued;
+
+    wg_dump_array(d, "workers");
+    for (unsigned i = 0; i < nworkers; i++)
+        dump_worker(&workers[i], d);
+    wg_dump_end(d);
+    pthread_mutex_lock(&offload.lock);
+    threads = offload.threads;
+    idle = offload.idle;
+    queued = offload.queued;
+    pthread_mutex_unlock(&offload.lock);
+    wg_dump_object(d, "offload");
+    wg_dump_u64(d, "threads", threads);
+    wg_dump_u64(d, "idle", idle);
+    wg_dump_u64(d, "queued", queued);
+    wg_dump_end(d);
+}
+
+static struct wg_dump_section section = { .name = "queues", .fn = dump };
+
+__attribute__((constructor)) static void register_section(void)
+{
+    wg_dump_register(&section);
 }

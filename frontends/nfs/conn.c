@@ -35,7 +35,7 @@ static void request_destroy(struct wg_pool *p, void *obj)
 }
 
 static struct wg_pool requests = {
-    .id = 24, .batch = 16, .keep = 512, .make = request_make, .destroy = request_destroy,
+    .name = "nfs requests", .id = 24, .batch = 16, .keep = 512, .make = request_make, .destroy = request_destroy,
 };
 
 void wg_conn_arm(struct wg_rpc_conn *c, int op)

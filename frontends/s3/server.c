@@ -278,6 +278,23 @@ static void stop_tick(struct wg_s3 *s3)
 
 /* ---- The dump ---- */
 
+/* A connection that has a request: whose call it is, and how far its body and answer are. */
+static void dump_sock(struct wg_dump *d, struct s3_sock *s)
+{
+    pthread_mutex_lock(&s->lock);
+    if (s->req) {
+        wg_dump_object(d, NULL);
+        wg_dump_str(d, "client", s->client);
+        wg_dump_u64(d, "call", s->req->call->id);
+        wg_dump_str(d, "id", s->req->id);
+        wg_dump_u64(d, "ms", (wg_now_coarse_ns() - s->since_ns) / 1000000);
+        wg_dump_u64(d, "bytes_in", atomic_load(&s->req->conn->wire_in));
+        wg_dump_u64(d, "bytes_out", atomic_load(&s->req->conn->sent));
+        wg_dump_end(d);
+    }
+    pthread_mutex_unlock(&s->lock);
+}
+
 static void dump_listener(struct wg_dump *d, const char *name, struct s3_listener *l)
 {
     if (!l->daemon)
@@ -286,6 +303,10 @@ static void dump_listener(struct wg_dump *d, const char *name, struct s3_listene
     wg_dump_u64(d, "port", l->port);
     pthread_mutex_lock(&l->lock);
     wg_dump_u64(d, "connections", l->nsocks);
+    wg_dump_array(d, "requests");
+    for (struct s3_sock *s = l->socks; s; s = s->next)
+        dump_sock(d, s);
+    wg_dump_end(d);
     pthread_mutex_unlock(&l->lock);
     wg_dump_end(d);
 }
