@@ -29,6 +29,7 @@ struct doors {
     struct wg_nfs_export *exports;
     struct wg_nfs_rule *rules;
     struct wg_s3_config s3;
+    struct wg_s3_volume *buckets; /* the volumes of s3.volumes */
     char http[300], https[300], users[4096];
 };
 
@@ -67,6 +68,7 @@ static void doors_free(struct doors *d)
     free(d->volumes);
     free(d->exports);
     free(d->rules);
+    free(d->buckets);
     free(d);
 }
 
@@ -140,16 +142,33 @@ static void address(char *ret, size_t size, const char *host, int64_t port)
         snprintf(ret, size, "%s:%d", host, (int)port);
 }
 
+static bool has_volume(const struct wg_s3_volume *v, unsigned n, const char *name)
+{
+    for (unsigned i = 0; i < n; i++)
+        if (strcmp(v[i].name, name) == 0)
+            return true;
+    return false;
+}
+
 static void fill_s3(struct doors *d, const struct appliance *a, const struct wg_settings *s)
 {
     const struct wg_set_s3 *c = &s->s3;
+    unsigned first = volume_index(s, c->volume), more = 0;
 
     address(d->http, sizeof d->http, c->listen, c->port);
     address(d->https, sizeof d->https, c->listen, c->tls_port);
     snprintf(d->users, sizeof d->users, "%s%s", c->users ? c->users : s->state,
              c->users ? "" : "/users.db");
+    for (unsigned i = 0; i < c->volumes.n; i++) {
+        unsigned v = volume_index(s, c->volumes.s[i]);
+
+        if (v != first && !has_volume(d->buckets, more, c->volumes.s[i]))
+            d->buckets[more++] = (struct wg_s3_volume){ c->volumes.s[i], a->graphs[v]->volume };
+    }
     d->s3 = (struct wg_s3_config){
-        .volume = a->graphs[volume_index(s, c->volume)]->volume,
+        .volume = a->graphs[first]->volume,
+        .volume_name = ((const struct wg_set_volume *)s->volumes.items)[first].name,
+        .more = d->buckets, .nmore = more,
         .http = c->port ? d->http : NULL, .https = c->tls_port ? d->https : NULL,
         .cert_file = c->certificate ? c->certificate : s->tls.certificate,
         .key_file = c->key ? c->key : s->tls.key,
@@ -168,7 +187,9 @@ static struct doors *doors_new(const struct appliance *a, const struct wg_settin
         d->exports = calloc(s->exports.n + 1, sizeof *d->exports);
         d->rules = calloc(count_rules(s) + 1, sizeof *d->rules);
     }
-    if (!d || !d->volumes || !d->exports || !d->rules) {
+    if (d)
+        d->buckets = calloc(s->s3.volumes.n + 1, sizeof *d->buckets);
+    if (!d || !d->volumes || !d->exports || !d->rules || !d->buckets) {
         wg_error("out of memory");
         doors_free(d);
         return NULL;

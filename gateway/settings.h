@@ -94,7 +94,7 @@ struct wg_set_s3 {
     int line;
     bool enabled;
     const char *volume, *users, *region, *listen;
-    struct wg_set_strs domains;
+    struct wg_set_strs domains, volumes;
     int64_t port, tls_port;
     const char *certificate, *key;
     int64_t connections;

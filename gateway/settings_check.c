@@ -152,6 +152,11 @@ static void check_s3(struct checker *k)
         return;
     if (s3->volume && !wg_settings_volume(k->s, s3->volume))
         complain(k, s3->line, "s3.volume: there is no volume '%s'", s3->volume);
+    for (unsigned i = 0; i < s3->volumes.n; i++)
+        if (!wg_settings_volume(k->s, s3->volumes.s[i]))
+            complain(k, s3->line, "s3.volumes: there is no volume '%s'", s3->volumes.s[i]);
+    if (s3->volumes.n > 32)
+        complain(k, s3->line, "s3.volumes has more than 32 volumes");
     if (s3->tls_port && (!cert || !key))
         complain(k, s3->line, "s3.tls-port needs certificate and key, in s3 or tls");
     if (s3->tls_port && s3->tls_port == s3->port)

@@ -146,6 +146,8 @@ static const struct wg_set_row s3_rows[] = {
     { "enabled", WG_SET_BOOL, AT(enabled), .value = "true", .help = "Whether S3 is served." },
     { "volume", WG_SET_STR, AT(volume), .help = "The volume whose top-level directories are "
       "buckets; without it, the first of volumes." },
+    { "volumes", WG_SET_STRS, AT(volumes), .help = "More volumes of which that is so. Names of buckets count for "
+      "all together; a new bucket is made in volume, or in the one that LocationConstraint names." },
     { "users", WG_SET_PATH, AT(users), .wants = wg_set_wants_text, .help = "The file of users and keys; without it, users.db "
       "in the state directory." },
     { "listen", WG_SET_STR, AT(listen), .wants = wg_set_wants_host, .help = "Address to listen on; without it, all." },

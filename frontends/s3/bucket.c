@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "auth.h"
+#include "buckets.h"
 #include "mpu.h"
 
 #define BUCKET_MODE 0700
@@ -36,8 +37,7 @@ static int read_location(void *arg)
     return s3_err(wg_s3_xml_read_location(l->r->body_text, &l->r->call->arena, &l->location));
 }
 
-/* Ours is right, and so is the one that the client believes we are in: it signed for it. */
-static bool location_ok(const struct s3_req *r, struct wg_str location)
+static bool location_is_here(const struct s3_req *r, struct wg_str location)
 {
     struct wg_str scope = r->auth ? wg_str_of(r->auth->scope) : WG_STR("");
 
@@ -47,8 +47,32 @@ static bool location_ok(const struct s3_req *r, struct wg_str location)
            memcmp(scope.s + 9, location.s, location.len) == 0;
 }
 
+/*
+ * Ours is right, and so is the one that the client believes we are in: it signed for it. The name of a
+ * volume makes the bucket there.
+ */
+static bool location_ok(const struct s3_req *r, struct wg_str location, unsigned *ret)
+{
+    for (unsigned i = 0; location.len && i < s3_volumes(r); i++)
+        if (wg_str_eq(location, wg_str_of(s3_volume_name(r, i)))) {
+            *ret = i;
+            return true;
+        }
+    return location_is_here(r, location);
+}
+
+static int enter_volume(struct s3_req *r, unsigned volume)
+{
+    struct wg_xlator *top = s3_volume_top(r, volume);
+
+    if (top)
+        r->top = top;
+    return top ? 0 : ENOMEM;
+}
+
 static int check_create(struct wg_co *co, struct s3_req *r)
 {
+    unsigned volume = 0;
     struct reading_location l = { .r = r };
     const struct wg_str *lock = wg_s3_header(r, "x-amz-bucket-object-lock-enabled");
     int err;
@@ -60,9 +84,9 @@ static int check_create(struct wg_co *co, struct s3_req *r)
     err = wg_s3_check_canned_acl(r);
     if (!err)
         err = wg_co_on_worker(co, read_location, &l);
-    if (!err && !location_ok(r, l.location))
+    if (!err && !location_ok(r, l.location, &volume))
         return S3E(InvalidLocationConstraint);
-    return err;
+    return err ? err : enter_volume(r, volume);
 }
 
 /* Whose is the name that was there already? */
@@ -78,6 +102,27 @@ static int name_taken(struct wg_co *co, struct s3_req *r)
                                                                            : S3E(BucketAlreadyExists);
 }
 
+/*
+ * The name must be free in the other volumes too. Two requests at once may both find it so: then the
+ * first volume's bucket is the one that is served, and the other stays out of sight.
+ */
+static int check_elsewhere(struct wg_co *co, struct s3_req *r)
+{
+    struct wg_xlator *here = r->top;
+    int err = 0;
+
+    for (unsigned i = 0; i < s3_volumes(r) && !err; i++) {
+        err = enter_volume(r, i);
+        if (err || r->top == here)
+            continue;
+        err = name_taken(co, r);
+        if (err == S3E(OperationAborted)) /* nobody's */
+            err = 0;
+    }
+    r->top = here;
+    return err;
+}
+
 int wg_s3_create_bucket(struct wg_co *co, struct s3_req *r)
 {
     struct wg_mkdir_in in = { .at = { *wg_s3_root(r), r->uri.bucket }, .gfid = wg_gfid_new() };
@@ -85,6 +130,8 @@ int wg_s3_create_bucket(struct wg_co *co, struct s3_req *r)
     struct wg_cred was;
     int err = check_create(co, r);
 
+    if (!err)
+        err = check_elsewhere(co, r);
     if (err)
         return err;
     in.attrs = (struct wg_sattr){ .valid = WG_SET_MODE | WG_SET_UID | WG_SET_GID, .mode = BUCKET_MODE,
@@ -226,6 +273,7 @@ static int with_attributes(struct wg_co *co, struct s3_req *r, struct wg_dirent 
     return err == ENOENT ? 0 : err;
 }
 
+/* Of the volume that r->top is of. */
 static int read_root(struct wg_co *co, struct bucket_list *l)
 {
     struct s3_req *r = l->r;
@@ -260,6 +308,17 @@ static int by_name(const void *a, const void *b)
     return wg_s3_compare(((const struct bucket_row *)a)->name, ((const struct bucket_row *)b)->name);
 }
 
+/* A name in two volumes is one bucket. */
+static void drop_doubles(struct bucket_list *l)
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < l->n; i++)
+        if (n == 0 || !wg_str_eq(l->row[i].name, l->row[n - 1].name))
+            l->row[n++] = l->row[i];
+    l->n = n;
+}
+
 static int write_buckets(void *arg)
 {
     struct bucket_list *l = arg;
@@ -267,6 +326,7 @@ static int write_buckets(void *arg)
 
     if (l->n)
         qsort(l->row, l->n, sizeof *l->row, by_name);
+    drop_doubles(l);
     l->truncated = l->n > l->max;
     if (l->truncated)
         l->n = (unsigned)l->max;
@@ -290,10 +350,14 @@ int wg_s3_list_buckets(struct wg_co *co, struct s3_req *r)
 {
     struct bucket_list l = { .r = r, .prefix = wg_s3_param_or_empty(r, "prefix"),
                              .after = wg_s3_param_or_empty(r, "continuation-token") };
-    int err;
+    int err = 0;
 
     if (wg_s3_param_u64(&r->uri, "max-buckets", 10000, 10000, &l.max) != WG_S3_OK || l.max == 0)
         return wg_s3_fail(r, S3E(InvalidArgument), "max-buckets must be between 1 and 10000");
-    err = read_root(co, &l);
+    for (unsigned i = 0; i < s3_volumes(r) && !err; i++) {
+        err = enter_volume(r, i);
+        if (!err)
+            err = read_root(co, &l);
+    }
     return err ? err : wg_co_on_worker(co, write_buckets, &l);
 }

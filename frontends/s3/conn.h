@@ -90,18 +90,34 @@ struct s3_bucket_slot {
     pthread_mutex_t lock;
     char name[64];
     struct wg_ref ref;
+    unsigned volume;
     uint64_t until_ns; /* 0: empty */
 };
 
 struct s3_counters {
     atomic_uint_fast64_t requests, errors, bytes_in, bytes_out, aborted;
+    /* Bytes of copies: by a brick, from brick to brick, and those that came through here. */
+    atomic_uint_fast64_t copied, pulled, carried;
+};
+
+#define S3_ROUTES 16
+
+/* How the brick behind `to` copies from the one behind `from` (copydata.c). */
+struct s3_route {
+    const struct wg_xlator *from, *to; /* compared only */
+    uint64_t until_ns;
+    int err;
+    wg_gfid brick;   /* the source's id */
+    char name[256];  /* what it calls the target's brick */
 };
 
 struct wg_s3 {
     struct s3_listener http, https;
     struct wg_users *users;
     struct s3_tls *certs;
-    struct wg_volume *volume;
+    struct wg_volume *volume[WG_S3_VOLUMES_MAX];
+    char *volume_name[WG_S3_VOLUMES_MAX];
+    unsigned nvolumes;
     struct wg_ref root;
     char *region;
     struct wg_str *domains;
@@ -113,6 +129,8 @@ struct wg_s3 {
     atomic_bool aborting;  /* nobody sleeps any more */
     atomic_uint requests; /* under way */
     struct s3_bucket_slot buckets[S3_BUCKET_CACHE];
+    pthread_mutex_t route_lock; /* a leaf; of routes */
+    struct s3_route routes[S3_ROUTES];
     struct s3_counters count;
     pthread_t tick;
     bool ticking;

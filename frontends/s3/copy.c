@@ -1,20 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * CopyObject. The brick copies (reflink where its file system can); no byte of the object comes
- * through here. A copy onto itself changes metadata in place and does not touch the data.
+ * CopyObject. The brick copies (reflink where its file system can), or pulls from another one; no byte of the
+ * object comes through here. A copy onto itself changes metadata in place and does not touch the data.
  */
 #include <string.h>
 
+#include "buckets.h"
+#include "copydata.h"
 #include "handlers.h"
 #include "meta.h"
 #include "object.h"
 #include "range.h"
 #include "xml.h"
 
-#define PIECE (64ull << 20)        /* one copy_range: short enough for a fop's deadline */
+#define COPY_TRIES 3               /* with a new staged inode each */
 #define LONG_COPY (512ull << 20)   /* from here a client might give up waiting */
 
 struct copy {
+    struct wg_xlator *from_top;
     struct wg_ref from_bucket;
     struct wg_str from_key;  /* after links */
     struct wg_ref ref;
@@ -85,20 +88,21 @@ static int source_conditions(struct s3_req *r, const struct wg_get_out *obj)
 }
 
 int s3_open_source(struct wg_co *co, struct s3_req *r, struct wg_str bucket, struct wg_str key,
-                   const struct wg_get_out **ret, struct wg_ref *ret_bucket, struct wg_str *ret_key)
+                   const struct wg_get_out **ret, struct wg_xlator **ret_top, struct wg_ref *ret_bucket,
+                   struct wg_str *ret_key)
 {
-    int err = wg_s3_open_bucket(co, r, bucket, ret_bucket);
+    int err = s3_find_bucket(co, r, bucket, ret_bucket, ret_top);
 
     if (err)
         return err;
     struct wg_get_in in = { .bucket = *ret_bucket, .space = WG_SPACE_OBJECTS, .key = key };
-    err = s3_get_following(co, r, &in, ret, ret_key);
+    err = s3_get_following_at(co, r, *ret_top, &in, ret, ret_key);
     if (err == ESTALE) {
         wg_s3_forget_bucket(r, bucket);
-        err = wg_s3_open_bucket(co, r, bucket, ret_bucket);
+        err = s3_find_bucket(co, r, bucket, ret_bucket, ret_top);
         in.bucket = *ret_bucket;
         if (!err)
-            err = s3_get_following(co, r, &in, ret, ret_key);
+            err = s3_get_following_at(co, r, *ret_top, &in, ret, ret_key);
     }
     return err ? err : source_conditions(r, *ret);
 }
@@ -134,7 +138,7 @@ static int open_copy(struct wg_co *co, struct s3_req *r, struct copy *c)
     if (!err)
         err = read_algorithm(r, &c->alg);
     if (!err)
-        err = s3_open_source(co, r, bucket, key, &obj, &c->from_bucket, &c->from_key);
+        err = s3_open_source(co, r, bucket, key, &obj, &c->from_top, &c->from_bucket, &c->from_key);
     if (err)
         return err;
     c->ref = obj->ref;
@@ -223,6 +227,7 @@ static int copy_self(struct wg_co *co, struct s3_req *r, struct copy *c, struct 
                           "an object to itself without changing the object's metadata, storage class, website "
                           "redirect location or encryption attributes.");
     int err = s3_write_cond(r, &in.cond, &in.if_match);
+    r->top = c->from_top;
     if (!err)
         err = copy_meta(co, r, c, &c->ref, /* same_content */ true, &in.meta);
     if (!err)
@@ -236,36 +241,16 @@ static int copy_self(struct wg_co *co, struct s3_req *r, struct copy *c, struct 
 
 /* ---- To another key ---- */
 
-static int copy_data(struct wg_co *co, struct s3_req *r, const struct copy *c, const struct wg_ref *to)
-{
-    uint64_t done = 0;
-
-    while (done < c->attr.size) {
-        uint64_t left = c->attr.size - done;
-        struct wg_copy_range_in in = { .from = c->ref, .from_offset = done, .to = *to, .to_offset = done,
-                                       .size = left < PIECE ? left : PIECE };
-        const struct wg_copy_range_out *out;
-        int err = wg_co_copy_range(co, r->top, &in, &out);
-
-        if (err)
-            return err;
-        if (out->copied == 0)
-            return S3E(OperationAborted); /* the source was cut short meanwhile */
-        done += out->copied;
-    }
-    return 0;
-}
-
 /*
  * The ETag goes with the bytes only if these did not change while they were copied: the brick marks an
  * inode dirty before its first write, so an ETag that still stands now stood all the time.
  */
-static bool unchanged(struct wg_co *co, struct s3_req *r, const struct copy *c)
+static bool unchanged(struct wg_co *co, const struct copy *c)
 {
     struct wg_get_in in = { .bucket = c->from_bucket, .space = WG_SPACE_OBJECTS, .key = c->from_key };
     const struct wg_get_out *now;
 
-    return c->etag.valid && !c->etag.synthetic && wg_co_get(co, r->top, &in, &now) == 0 &&
+    return c->etag.valid && !c->etag.synthetic && wg_co_get(co, c->from_top, &in, &now) == 0 &&
            wg_gfid_eq(now->attr.gfid, c->attr.gfid) && now->etag.valid && !now->etag.synthetic &&
            now->etag.parts == c->etag.parts && memcmp(now->etag.md5, c->etag.md5, 16) == 0 &&
            now->attr.size == c->attr.size;
@@ -275,7 +260,7 @@ static int publish(struct wg_co *co, struct s3_req *r, struct copy *c, struct wg
                    struct wg_iatt *ret_attr, struct wg_etag *ret_etag)
 {
     const struct wg_put_out *out;
-    bool same = unchanged(co, r, c);
+    bool same = unchanged(co, c);
     int err = copy_meta(co, r, c, &in->from, same, &in->meta);
 
     if (!err)
@@ -296,21 +281,47 @@ static int publish(struct wg_co *co, struct s3_req *r, struct copy *c, struct wg
     return 0;
 }
 
-static int copy_other(struct wg_co *co, struct s3_req *r, struct copy *c, struct wg_iatt *ret_attr,
-                      struct wg_etag *ret_etag)
+static bool still_the_same(struct wg_co *co, struct s3_req *r, const void *arg)
+{
+    (void)r;
+    return unchanged(co, arg);
+}
+
+/* ESTALE: the target's brick was restarted, which forgot the staged inode (or the source is gone). */
+static int copy_once(struct wg_co *co, struct s3_req *r, struct copy *c, bool *alive,
+                     struct wg_iatt *ret_attr, struct wg_etag *ret_etag)
 {
     struct wg_put_in in = { 0 };
     int err = s3_stage(co, r, c->attr.size, &in.bucket, &in.from);
 
     if (err)
         return err;
-    if (c->attr.size >= LONG_COPY)
+    if (c->attr.size >= LONG_COPY && !*alive) {
+        *alive = true;
         err = wg_s3_keep_alive(co, r);
+    }
+    struct s3_copy_data data = { .from_top = c->from_top, .from = c->ref, .to = in.from, .size = c->attr.size,
+                                 .same = still_the_same, .arg = c };
     if (!err)
-        err = copy_data(co, r, c, &in.from);
+        err = s3_copy_data(co, r, &data);
     if (!err)
         err = publish(co, r, c, &in, ret_attr, ret_etag);
+    if (err == ESTALE) {
+        s3_end_stage(co, r, &in.from, err);
+        return ESTALE;
+    }
     return s3_end_stage(co, r, &in.from, err);
+}
+
+static int copy_other(struct wg_co *co, struct s3_req *r, struct copy *c, struct wg_iatt *ret_attr,
+                      struct wg_etag *ret_etag)
+{
+    bool alive = false;
+    int err = ESTALE;
+
+    for (int i = 0; err == ESTALE && i < COPY_TRIES; i++)
+        err = copy_once(co, r, c, &alive, ret_attr, ret_etag);
+    return err == ESTALE ? S3E(ServiceUnavailable) : err;
 }
 
 /* ---- The answer ---- */

@@ -22,6 +22,8 @@ struct get {
     uint32_t part; /* partNumber; 0: none */
     bool followed; /* in.key is behind links, not the request's */
     bool retried;  /* the bucket's cached directory was gone */
+    unsigned volume; /* where the bucket is looked for */
+    int sick;      /* the error of a volume that could not say whether it has it */
 };
 
 static struct wg_str header_or_none(const struct s3_req *r, const char *name)
@@ -203,24 +205,48 @@ static void get(struct get *g)
     wg_start(g->r->call, g->r->top, WG_OP_get, &g->in, got);
 }
 
+static void look_up(struct get *g);
+
 static void found_bucket(struct wg_call *call)
 {
     struct get *g = ((struct s3_req *)call->owner)->start_state;
-    int err = s3_bucket_answer(g->r, g->r->uri.bucket, call->root->err, wg_result(call, lookup), &g->bucket);
+    int err = s3_bucket_answer(g->r, g->r->uri.bucket, g->volume, call->root->err, wg_result(call, lookup),
+                               &g->bucket);
 
+    if (err && err != S3E(NoSuchBucket) && !g->sick)
+        g->sick = err;
+    if (err && ++g->volume < s3_volumes(g->r))
+        return look_up(g);
+    if (err && g->sick)
+        err = g->sick;
     if (err)
         return wg_s3_done(g->r, err);
     get(g);
+}
+
+/* In one volume after the other. */
+static void look_up(struct get *g)
+{
+    struct s3_req *r = g->r;
+
+    struct wg_xlator *top = s3_volume_top(r, g->volume);
+    if (!top)
+        return wg_s3_done(r, ENOMEM);
+    r->top = top;
+    g->lookup = (struct wg_lookup_in){ .at = { r->s3->root, r->uri.bucket } };
+    wg_start(r->call, r->top, WG_OP_lookup, &g->lookup, found_bucket);
 }
 
 static void find_bucket(struct get *g)
 {
     struct s3_req *r = g->r;
 
-    if (s3_bucket_cached(r, r->uri.bucket, &g->bucket))
-        return get(g);
-    g->lookup = (struct wg_lookup_in){ .at = { r->s3->root, r->uri.bucket } };
-    wg_start(r->call, r->top, WG_OP_lookup, &g->lookup, found_bucket);
+    g->volume = 0;
+    g->sick = 0;
+    if (s3_bucket_cached(r, r->uri.bucket, &g->bucket, &r->top))
+        get(g);
+    else
+        look_up(g);
 }
 
 void wg_s3_get_object(struct s3_req *r)

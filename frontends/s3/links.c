@@ -100,8 +100,8 @@ int s3_splice_link(struct wg_arena *arena, struct wg_str *key, uint32_t end, str
 }
 
 /* Finds the first link among the components of key that end before limit, and replaces it. ENOENT: none. */
-static int follow_one(struct wg_co *co, struct s3_req *r, const struct wg_ref *bucket, uint32_t space,
-                      uint32_t limit, struct wg_str *key)
+static int follow_one(struct wg_co *co, struct s3_req *r, struct wg_xlator *top, const struct wg_ref *bucket,
+                      uint32_t space, uint32_t limit, struct wg_str *key)
 {
     for (uint32_t end = 1; end <= limit; end++) {
         const struct wg_get_out *out;
@@ -109,7 +109,7 @@ static int follow_one(struct wg_co *co, struct s3_req *r, const struct wg_ref *b
         if (end < key->len && key->s[end] != '/')
             continue;
         struct wg_get_in part = { .bucket = *bucket, .space = space, .key = { key->s, end } };
-        int err = wg_co_get(co, r->top, &part, &out);
+        int err = wg_co_get(co, top, &part, &out);
         if (err && err != EISDIR && err != ENOENT)
             return err == ENOTDIR || err == ELOOP ? ENOENT : err;
         if (!err && out->attr.type == WG_LNK)
@@ -118,14 +118,14 @@ static int follow_one(struct wg_co *co, struct s3_req *r, const struct wg_ref *b
     return ENOENT;
 }
 
-int s3_get_following(struct wg_co *co, struct s3_req *r, const struct wg_get_in *in,
-                     const struct wg_get_out **ret, struct wg_str *ret_key)
+int s3_get_following_at(struct wg_co *co, struct s3_req *r, struct wg_xlator *top, const struct wg_get_in *in,
+                        const struct wg_get_out **ret, struct wg_str *ret_key)
 {
     struct wg_get_in at = *in;
     int err = 0;
 
     for (int links = 0; links <= S3_LINKS_MAX; links++) {
-        err = wg_co_get(co, r->top, &at, ret);
+        err = wg_co_get(co, top, &at, ret);
         if (!s3_is_link(err, *ret, at.key)) {
             if (!err && (*ret)->attr.type != WG_REG && (*ret)->attr.type != WG_DIR)
                 return ENOENT;
@@ -133,11 +133,17 @@ int s3_get_following(struct wg_co *co, struct s3_req *r, const struct wg_get_in 
             wg_co_keep(co);
             return err == EISDIR ? ENOENT : err;
         }
-        err = follow_one(co, r, &in->bucket, in->space, at.key.len, &at.key);
+        err = follow_one(co, r, top, &in->bucket, in->space, at.key.len, &at.key);
         if (err)
             return err;
     }
     return ENOENT;
+}
+
+int s3_get_following(struct wg_co *co, struct s3_req *r, const struct wg_get_in *in,
+                     const struct wg_get_out **ret, struct wg_str *ret_key)
+{
+    return s3_get_following_at(co, r, r->top, in, ret, ret_key);
 }
 
 /* ---- For what writes ---- */
@@ -146,7 +152,7 @@ int s3_get_following(struct wg_co *co, struct s3_req *r, const struct wg_get_in 
 static int next_key(struct wg_co *co, struct s3_req *r, const struct wg_ref *bucket, struct wg_str *key)
 {
     const char *last = memrchr(key->s, '/', key->len);
-    int err = last ? follow_one(co, r, bucket, WG_SPACE_OBJECTS, (uint32_t)(last - key->s), key) : ENOENT;
+    int err = last ? follow_one(co, r, r->top, bucket, WG_SPACE_OBJECTS, (uint32_t)(last - key->s), key) : ENOENT;
 
     return err ? err : ELOOP;
 }

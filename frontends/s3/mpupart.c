@@ -2,6 +2,7 @@
 /* UploadPart and UploadPartCopy. */
 #include <stdio.h>
 
+#include "copydata.h"
 #include "date.h"
 #include "mpu.h"
 #include "object.h"
@@ -149,6 +150,7 @@ struct part_copy {
     struct s3_req *r;
     struct s3_upload u;
     struct wg_put_in in;
+    struct wg_xlator *from_top;
     struct wg_ref from;
     uint64_t offset, size;
     struct wg_iatt attr;
@@ -184,7 +186,7 @@ static int open_source(struct wg_co *co, struct part_copy *c)
     int err = s3_copy_source(c->r, &bucket, &key);
 
     if (!err)
-        err = s3_open_source(co, c->r, bucket, key, &obj, &in_bucket, &real_key);
+        err = s3_open_source(co, c->r, bucket, key, &obj, &c->from_top, &in_bucket, &real_key);
     if (err)
         return err;
     c->from = obj->ref;
@@ -195,7 +197,9 @@ static int copy_part(struct wg_co *co, struct part_copy *c)
 {
     uint8_t sum[S3_SUM_MAX][S3_SUM_BYTES];
     unsigned mask = 1u << S3_SUM_MD5 | 1u << S3_SUM_CRC64NVME;
-    int err = wg_s3_copy_bytes(co, c->r, &c->from, c->offset, &c->in.from, 0, c->size);
+    struct s3_copy_data data = { .from_top = c->from_top, .from = c->from, .from_offset = c->offset,
+                                 .to = c->in.from, .size = c->size };
+    int err = s3_copy_data(co, c->r, &data);
 
     c->alg = c->u.alg;
     if (c->alg != S3_SUM_NONE)

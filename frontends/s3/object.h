@@ -26,6 +26,9 @@ void s3_set_object_headers(struct s3_req *r, const struct wg_get_out *obj, bool 
  */
 int s3_get_following(struct wg_co *co, struct s3_req *r, const struct wg_get_in *in,
                      const struct wg_get_out **ret, struct wg_str *ret_key);
+/* The same in the volume whose fops go in at top. */
+int s3_get_following_at(struct wg_co *co, struct s3_req *r, struct wg_xlator *top, const struct wg_get_in *in,
+                        const struct wg_get_out **ret, struct wg_str *ret_key);
 /* Whether an answer of get means that a link is in the way. */
 bool s3_is_link(int err, const struct wg_get_out *out, struct wg_str key);
 /*
@@ -50,10 +53,11 @@ int s3_end_stage(struct wg_co *co, struct s3_req *r, const struct wg_ref *staged
 int s3_copy_source(struct s3_req *r, struct wg_str *ret_bucket, struct wg_str *ret_key);
 /*
  * co. The object that a copy begins with: found, links followed, x-amz-copy-source-if-* held. *ret
- * lives to the coroutine's end.
+ * lives to the coroutine's end. *ret_top: where its volume's fops go in.
  */
 int s3_open_source(struct wg_co *co, struct s3_req *r, struct wg_str bucket, struct wg_str key,
-                   const struct wg_get_out **ret, struct wg_ref *ret_bucket, struct wg_str *ret_key);
+                   const struct wg_get_out **ret, struct wg_xlator **ret_top, struct wg_ref *ret_bucket,
+                   struct wg_str *ret_key);
 
 /* The checksum of what was uploaded: x-amz-checksum-<alg> and its type. */
 void s3_echo_sum(struct s3_req *r, const struct s3_digests *d);

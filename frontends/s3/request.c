@@ -22,7 +22,7 @@ static void count_down(void *s3)
 
 struct s3_req *s3_req_new(struct s3_listener *l, struct MHD_Connection *mhd, const char *target)
 {
-    struct wg_call *call = wg_volume_call(l->s3->volume, WG_FROM_S3, "S3");
+    struct wg_call *call = wg_volume_call(l->s3->volume[0], WG_FROM_S3, "S3");
 
     if (!call)
         return NULL;

@@ -116,7 +116,8 @@ struct wg_s3;
 struct s3_req {
     struct wg_call *call; /* arena, credentials, client address, deadline */
     struct wg_s3 *s3;
-    struct wg_xlator *top; /* where fops go in */
+    struct wg_xlator *top; /* where fops go in: of the bucket's volume, once that was opened */
+    struct wg_call **entered; /* calls that keep the graphs of other volumes (buckets.c); NULL: none */
     const struct s3_op *op;
 
     enum s3_method method;

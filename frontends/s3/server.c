@@ -323,6 +323,9 @@ static void dump_all(struct wg_dump *d)
         wg_dump_u64(d, "cut", atomic_load(&s3->count.aborted));
         wg_dump_u64(d, "bytes-in", atomic_load(&s3->count.bytes_in));
         wg_dump_u64(d, "bytes-out", atomic_load(&s3->count.bytes_out));
+        wg_dump_u64(d, "bytes-copied-by-brick", atomic_load(&s3->count.copied));
+        wg_dump_u64(d, "bytes-copied-between-bricks", atomic_load(&s3->count.pulled));
+        wg_dump_u64(d, "bytes-copied-through-gateway", atomic_load(&s3->count.carried));
         wg_dump_u64(d, "body-memory", atomic_load(&s3->body_used));
         wg_dump_u64(d, "users", wg_users_count(s3->users));
     }
@@ -374,6 +377,24 @@ static int copy_domains(struct wg_s3 *s3, const struct wg_s3_config *config)
     return 0;
 }
 
+static int copy_volumes(struct wg_s3 *s3, const struct wg_s3_config *config)
+{
+    if (config->nmore >= WG_S3_VOLUMES_MAX) {
+        wg_error("S3 serves at most %u volumes", WG_S3_VOLUMES_MAX);
+        return EINVAL;
+    }
+    s3->nvolumes = 1 + config->nmore;
+    for (unsigned i = 0; i < s3->nvolumes; i++) {
+        const char *name = i ? config->more[i - 1].name : config->volume_name;
+
+        s3->volume[i] = i ? config->more[i - 1].volume : config->volume;
+        s3->volume_name[i] = strdup(name ? name : "");
+        if (!s3->volume_name[i])
+            return ENOMEM;
+    }
+    return 0;
+}
+
 static unsigned or_default(unsigned v, unsigned def)
 {
     return v ? v : def;
@@ -383,7 +404,8 @@ static int copy_config(struct wg_s3 *s3, const struct wg_s3_config *config)
 {
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
 
-    s3->volume = config->volume;
+    int err = copy_volumes(s3, config);
+
     s3->root.gfid = WG_ROOT_GFID;
     s3->threads = or_default(config->threads, cores < 2 ? 1 : cores > 4 ? 4 : (unsigned)cores);
     s3->max_connections = or_default(config->max_connections, 10000);
@@ -395,8 +417,11 @@ static int copy_config(struct wg_s3 *s3, const struct wg_s3_config *config)
     for (unsigned i = 0; i < S3_BUCKET_CACHE; i++)
         pthread_mutex_init(&s3->buckets[i].lock, NULL);
     pthread_mutex_init(&s3->tick_lock, NULL);
+    pthread_mutex_init(&s3->route_lock, NULL);
     pthread_cond_init(&s3->tick_wake, NULL);
-    return s3->region ? copy_domains(s3, config) : ENOMEM;
+    if (!err)
+        err = s3->region ? copy_domains(s3, config) : ENOMEM;
+    return err;
 }
 
 /* Beyond the limit of descriptors accept fails over and over; better to let clients wait. */
@@ -523,6 +548,9 @@ static void free_all(struct wg_s3 *s3)
     for (unsigned i = 0; i < s3->ndomains; i++)
         free((char *)(uintptr_t)s3->domains[i].s);
     free(s3->domains);
+    for (unsigned i = 0; i < s3->nvolumes; i++)
+        free(s3->volume_name[i]);
+    pthread_mutex_destroy(&s3->route_lock);
     free(s3->region);
     free(s3);
 }

@@ -11,9 +11,20 @@
 struct wg_s3;
 struct wg_volume;
 
+#define WG_S3_VOLUMES_MAX 64
+
+/* A volume besides the first: its top-level directories are buckets too. */
+struct wg_s3_volume {
+    const char *name;         /* the LocationConstraint that makes a bucket there */
+    struct wg_volume *volume; /* as below */
+};
+
 /* Strings are copied by wg_s3_start. */
 struct wg_s3_config {
-    struct wg_volume *volume; /* started; the caller keeps it until wg_s3_stop */
+    struct wg_volume *volume; /* started; the caller keeps it until wg_s3_stop. The first one */
+    const char *volume_name;  /* NULL: it has none */
+    const struct wg_s3_volume *more;
+    unsigned nmore;           /* at most WG_S3_VOLUMES_MAX - 1 */
     const char *http;         /* "0.0.0.0:9000", "[::]:9000", "9000" (all addresses); NULL: no http */
     const char *https;        /* the same; NULL: no https. At least one of both */
     const char *cert_file;    /* PEM: certificate and chain; needed for https */
