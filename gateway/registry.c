@@ -5,6 +5,7 @@
 
 #include "xlator.h"
 
+#ifndef CLASSES /* a build of a part names its own */
 #define CLASSES(X) \
     X(wg_debug_delay) \
     X(wg_debug_fault) \
@@ -19,6 +20,7 @@
     X(wg_protocol_client) \
     X(wg_protocol_server) \
     X(wg_storage_posix)
+#endif
 
 #define X(name) extern const struct wg_class name;
 CLASSES(X)

@@ -176,7 +176,7 @@ static int cannot(struct wg_co *co, void *arg)
         err = wg_co_lease_take(co, graph->top, &none, &other) == EINVAL ? 0 : EPROTO;
     /* A store without the layer. */
     if (!err)
-        err = wg_co_lease_take(co, graph->first, &(struct wg_co_lease_args){ .name = WG_STR("x"), .ttl_ms = 1 },
+        err = wg_co_lease_take(co, wg_graph_find(graph, "s"), &(struct wg_co_lease_args){ .name = WG_STR("x"), .ttl_ms = 1 },
                                &other) == ENOTSUP ? 0 : EPROTO;
     if (!err && other)
         err = EPROTO;
