@@ -15,6 +15,7 @@ static struct wg_rpc_peer fz_peer = { .serial = 1, .text = "192.0.2.1", .port = 
 static uint8_t fz_fh[NFS3_FHSIZE];
 static uint32_t fz_fh_len;
 static unsigned fz_answers;
+static void (*fz_sent)(struct wg_rpc *r); /* sees each reply */
 
 static inline void fz_begin(struct wg_rpc *r, uint8_t *at, uint32_t size)
 {
@@ -68,10 +69,13 @@ void wg_rpc_send(struct wg_rpc *r)
 {
     if (r->out.bad)
         abort(); /* a reply must fit */
+    if (fz_sent)
+        fz_sent(r);
     wg_rpc_drop(r);
 }
 
-static inline void fz_start(void)
+/* volfile NULL: over teststore.h. */
+static inline void fz_start_with(const char *volfile)
 {
     struct wg_nfs_config c = { 0 };
     struct wg_nfs_volume v;
@@ -79,13 +83,18 @@ static inline void fz_start(void)
 
     fz_peer.addr.s6_addr[10] = fz_peer.addr.s6_addr[11] = 0xff;
     fz_peer.addr.s6_addr[12] = 192;
-    ts_exports(&c, &v, ts_store());
+    ts_exports(&c, &v, volfile ? ts_graph_of(volfile) : ts_store());
     t = nfs_exports_new(&c, ts_error, NULL);
     if (!t)
         abort();
     fz_fh_len = nfs_handle_seal(&t->exports[0], &(struct wg_ref){ .gfid = WG_ROOT_GFID }, fz_fh);
     nfs_exports_set(t);
     nfs_find_root(t, &t->exports[0]);
+}
+
+static inline void fz_start(void)
+{
+    fz_start_with(NULL);
 }
 
 /* The input with handles put in; returns its length. */

@@ -185,15 +185,18 @@ static inline void ts_error(void *arg, const char *text)
     fprintf(stderr, "%s\n", text);
 }
 
+static inline struct wg_graph *ts_graph_of(const char *volfile)
+{
+    struct wg_graph *g = wg_graph_parse("test", volfile, strlen(volfile), ts_error, NULL);
+
+    return g && wg_graph_init(g) == 0 && wg_graph_start(g) == 0 ? g : NULL;
+}
+
 static inline struct wg_graph *ts_store(void)
 {
-    static const char volfile[] = "volume top\n type test/nfs-store\nend-volume\n";
-    struct wg_graph *g;
-
     wg_log_set("error");
     wg_class_add(&ts_class);
-    g = wg_graph_parse("test", volfile, sizeof volfile - 1, ts_error, NULL);
-    return g && wg_graph_init(g) == 0 && wg_graph_start(g) == 0 ? g : NULL;
+    return ts_graph_of("volume top\n type test/nfs-store\nend-volume\n");
 }
 
 /* What it is exported as, to whom. */
