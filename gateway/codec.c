@@ -197,6 +197,13 @@ static void show_str(struct wg_show *s, const struct wg_str *v)
     show(s, v->len > 64 ? "\"...(%u)" : "\"", v->len);
 }
 
+static void show_secret(struct wg_show *s, const struct wg_str *v)
+{
+    show(s, "<%u bytes>", v->len);
+}
+#define put_secret put_str
+#define get_secret get_str
+
 static void put_loc(struct wg_enc *e, const struct wg_loc *v)
 {
     put_ref(e, &v->parent);

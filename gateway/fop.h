@@ -18,6 +18,7 @@ typedef wg_gfid wg_t_gfid;
 typedef struct wg_ref wg_t_ref;
 typedef struct wg_loc wg_t_loc;
 typedef struct wg_str wg_t_str;
+typedef struct wg_str wg_t_secret; /* a str that traces and dumps do not show */
 typedef struct wg_time wg_t_time;
 typedef struct wg_iatt wg_t_iatt;
 typedef struct wg_sattr wg_t_sattr;

@@ -33,7 +33,8 @@ const char *wg_py_keep_text(const char *text);
 
 enum wg_py_kind {
     K_bool, K_u8, K_u32, K_u64, K_gfid, K_ref, K_loc, K_str, K_time, K_iatt, K_sattr, K_wcc, K_etag,
-    K_data, K_list, K_statfs, K_md5, K_flag
+    K_data, K_list, K_statfs, K_md5, K_flag,
+    K_secret = K_str,
 };
 
 enum wg_py_rows { ROWS_NONE, ROWS_DIRENT, ROWS_OBJENT, ROWS_XATTR };

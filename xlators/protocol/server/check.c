@@ -33,6 +33,7 @@ static int check_data(const struct wg_data *d)
 #define check_gfid CHECK_NONE
 #define check_ref CHECK_NONE
 #define check_str CHECK_NONE
+#define check_secret CHECK_NONE
 #define check_time CHECK_NONE
 #define check_etag CHECK_NONE
 #define check_list CHECK_NONE
