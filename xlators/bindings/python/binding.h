@@ -152,6 +152,7 @@ PyObject *wg_py_lease_of(struct wg_py_memory *m, const struct wg_frame *f, uint6
 struct wg_py_code {
     unsigned refs;
     PyObject *self;
+    PyObject *core;          /* what self.timer and the like go through */
     struct { PyObject *fn; const char *where; } method[WG_OP_MAX];
     PyObject *invalidate, *dump;
     bool started;            /* its stop() runs when the last call has left it */
@@ -173,14 +174,14 @@ struct wg_py {
     struct wg_xlator *xl;
     struct wg_py_code *code; /* changed under the GIL */
     struct wg_py_memory *memory; /* NULL: the class asks for no leases */
-    PyObject *core;          /* what self.timer and the like go through */
     struct wg_py_file_id id;
-    bool stopping;
+    bool draining;           /* nobody may wait any more; under lock */
+    bool stopping;           /* of the spawned ones too; under lock, read with the GIL alone as a hint */
     bool hears;              /* the class has invalidate() */
-    struct wg_py_task *tasks; /* those without a frame; under lock, which is taken inside of the GIL, */
-    unsigned spawned;         /* and not held while waiting for it */
+    struct wg_py_task *tasks; /* those that sleep, or were spawned; under lock */
+    unsigned spawned;
     pthread_cond_t quiet;    /* none is left; with lock */
-    pthread_mutex_t lock;
+    pthread_mutex_t lock;    /* taken inside of the GIL; who has it does not wait for the GIL */
     uint64_t reloads, exceptions, said_ns;
 };
 
@@ -193,6 +194,8 @@ void wg_py_code_unref(struct wg_py_code *c);
 int wg_py_call_method(struct wg_py_code *c, const char *name, PyObject *arg);
 /* Reads a class from a file. NULL after a line in why. */
 PyObject *wg_py_load_class(const char *path, const char *name, char *why, size_t size);
+/* The class asks for leases, or has invalidate(). */
+bool wg_py_wants_events(PyObject *cls);
 bool wg_py_file_id(const char *path, struct wg_py_file_id *ret);
 PyObject *wg_py_options(const struct wg_xlator *xl, PyObject *cls);
 extern const struct wg_option wg_py_base_options[];
@@ -202,6 +205,8 @@ extern const struct wg_option wg_py_base_options[];
 void wg_py_handle(struct wg_frame *f); /* without the GIL */
 /* Runs fn(call, *args) as a task without a client. 0, or -1 with an exception. */
 int wg_py_spawn(struct wg_py *p, PyObject *fn, PyObject *args);
+/* Answers calls that sleep, from now on too, with EAGAIN. Without the GIL. */
+void wg_py_tasks_drain(struct wg_py *p);
 /* Ends the spawned ones, and waits until they have. Without the GIL. */
 void wg_py_tasks_stop(struct wg_py *p);
 

@@ -153,6 +153,11 @@ static bool is_true(PyObject *o, const char *attribute)
     return yes;
 }
 
+bool wg_py_wants_events(PyObject *cls)
+{
+    return is_true(cls, "leases") || is_true(cls, "_hears");
+}
+
 /* The fops that cls has methods for get our handler. */
 static int set_fops(struct wg_py_class *c)
 {
@@ -246,7 +251,7 @@ const struct wg_class *wg_py_instance(struct wg_xlator *xl, char *why, size_t si
         wg_py_exception_line(why, size);
         Py_CLEAR(c->cls);
     }
-    if (c->cls && (is_true(c->cls, "leases") || is_true(c->cls, "_hears")))
+    if (c->cls && wg_py_wants_events(c->cls))
         c->class.event = wg_py_event;
     wg_py_leave();
     if (c->cls)
@@ -297,9 +302,10 @@ struct wg_py_code *wg_py_code_new(struct wg_py *p, PyObject *cls)
         return NULL;
     }
     c->refs = 1;
-    opts = make && list ? wg_py_options(p->xl, cls) : NULL;
+    c->core = wg_py_core_new(p);
+    opts = c->core && make && list ? wg_py_options(p->xl, cls) : NULL;
     if (opts)
-        c->self = PyObject_CallFunction(make, "OOsO", cls, p->core, p->xl->name, opts);
+        c->self = PyObject_CallFunction(make, "OOsO", cls, c->core, p->xl->name, opts);
     if (c->self)
         methods = PyObject_CallOneArg(list, cls);
     if (methods)
@@ -339,6 +345,9 @@ void wg_py_code_unref(struct wg_py_code *c)
         return;
     if (c->started && wg_py_call_method(c, "stop", NULL))
         wg_py_log_exception("stop");
+    if (c->core)
+        wg_py_core_end(c->core);
+    Py_CLEAR(c->core);
     for (unsigned op = 0; op < WG_OP_MAX; op++)
         Py_CLEAR(c->method[op].fn);
     Py_CLEAR(c->invalidate);

@@ -35,7 +35,6 @@ static void use_code(struct wg_py *p, struct wg_py_code *code)
 
 static void py_free(struct wg_py *p)
 {
-    Py_XDECREF(p->core);
     Py_XDECREF((PyObject *)p->memory);
     pthread_mutex_destroy(&p->lock);
     pthread_cond_destroy(&p->quiet);
@@ -44,18 +43,16 @@ static void py_free(struct wg_py *p)
 
 static int set_up(struct wg_xlator *xl, struct wg_py *p)
 {
-    struct wg_py_code *code;
+    struct wg_py_code *code = NULL;
     char why[400];
 
-    p->core = wg_py_core_new(p);
-    if (p->core && xl->class->event)
+    if (xl->class->event)
         p->memory = wg_py_memory_new();
-    code = p->core && (p->memory || !xl->class->event) ? wg_py_code_new(p, class_of(xl)->cls) : NULL;
+    if (p->memory || !xl->class->event)
+        code = wg_py_code_new(p, class_of(xl)->cls);
     if (!code) {
         wg_py_exception_line(why, sizeof why);
         wg_error("volume '%s': %s", xl->name, why);
-        if (p->core)
-            wg_py_core_end(p->core);
         py_free(p);
         return EINVAL;
     }
@@ -88,7 +85,9 @@ static int py_start(struct wg_xlator *xl)
     char why[400];
     int bad;
 
-    p->stopping = false;
+    pthread_mutex_lock(&p->lock);
+    p->stopping = p->draining = false;
+    pthread_mutex_unlock(&p->lock);
     wg_py_enter();
     bad = wg_py_call_method(p->code, "start", NULL);
     if (bad) {
@@ -99,12 +98,17 @@ static int py_start(struct wg_xlator *xl)
     return bad ? EINVAL : 0;
 }
 
+static void py_drain(struct wg_xlator *xl)
+{
+    wg_py_tasks_drain(xl->priv);
+}
+
 static void py_stop(struct wg_xlator *xl)
 {
     struct wg_py *p = xl->priv;
 
     wg_py_enter();
-    wg_py_core_quiet(p->core);
+    wg_py_core_quiet(p->code->core);
     wg_py_leave();
     wg_py_tasks_stop(p);
 }
@@ -115,7 +119,6 @@ static void py_fini(struct wg_xlator *xl)
 
     wg_py_enter();
     wg_py_code_unref(p->code);
-    wg_py_core_end(p->core); /* after stop(), which may log */
     if (p->memory)
         p->memory->over = true;
     py_free(p);
@@ -145,6 +148,11 @@ static int change_code(struct wg_py *p, char *why, size_t size)
 
     if (!cls)
         return EINVAL;
+    if (!p->memory && wg_py_wants_events(cls)) {
+        snprintf(why, size, "leases and invalidate() can't be added while it runs");
+        Py_DECREF(cls);
+        return EINVAL;
+    }
     code = wg_py_code_new(p, cls);
     Py_DECREF(cls);
     if (code && wg_py_call_method(code, "handover", old->self)) {
@@ -159,7 +167,7 @@ static int change_code(struct wg_py *p, char *why, size_t size)
         wg_py_exception_line(why, size);
         return EINVAL;
     }
-    wg_py_core_quiet(p->core); /* the old code's timers; start() sets the new one's */
+    wg_py_core_quiet(old->core);
     use_code(p, code);
     p->reloads++;
     for (unsigned op = 0; op < WG_OP_MAX; op++)
@@ -282,6 +290,7 @@ const struct wg_class wg_bindings_python = {
     .instance = wg_py_instance,
     .init = py_init,
     .start = py_start,
+    .drain = py_drain,
     .stop = py_stop,
     .fini = py_fini,
     .reload = py_reload,

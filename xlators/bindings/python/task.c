@@ -5,7 +5,7 @@
  * asked for, drop the GIL, do that. So no C code is ever entered with the GIL held, and a layer
  * below may block, or answer on another thread, as it likes.
  *
- * However a method ends, the frame is answered: settle() turns every result, exceptions and
+ * However a method ends, the frame is answered: wg_py_settle() turns every result, exceptions and
  * garbage too, into something to do.
  */
 #include <assert.h>
@@ -28,7 +28,7 @@ static struct wg_call *call_of(const struct wg_py_task *t)
 }
 
 /* Drops all that is Python's. Its views end, whoever still has them. */
-static void end(struct wg_py_task *t)
+void wg_py_task_end(struct wg_py_task *t)
 {
     PyObject *gen = t->gen;
 
@@ -108,23 +108,6 @@ static int take_lease(struct wg_py_task *t)
     return 0;
 }
 
-/* The call of the next fop of a spawned task: what the last one answered ends with it. */
-static int next_call(struct wg_py_task *t)
-{
-    struct wg_call *call = wg_call_new(NULL, WG_FROM_INTERNAL, t->where);
-
-    if (!call) {
-        PyErr_NoMemory();
-        return -1;
-    }
-    wg_py_records_end(&t->records);
-    if (t->own)
-        wg_call_unref(t->own);
-    call->owner = t;
-    t->own = call;
-    return 0;
-}
-
 static int take_wind(struct wg_py_task *t, struct wg_py_wind *w, bool yielded)
 {
     void *in;
@@ -141,7 +124,7 @@ static int take_wind(struct wg_py_task *t, struct wg_py_wind *w, bool yielded)
         PyErr_SetString(PyExc_RuntimeError, "the translator is being stopped");
         return -1;
     }
-    if (!t->f && next_call(t))
+    if (!t->f && wg_py_next_call(t))
         return -1;
     if (wg_py_record_for(w->args, t->f ? &t->f->call->arena : &t->own->arena, &in))
         return -1;
@@ -250,7 +233,7 @@ static void go_on(struct wg_py_task *t, PyObject *v)
         failed(t);
     Py_XDECREF(r);
     if (last(t))
-        end(t);
+        wg_py_task_end(t);
 }
 
 /* The generator gets the exception that is set. */
@@ -279,11 +262,11 @@ static void go_on_with_exception(struct wg_py_task *t)
     Py_XDECREF(r);
     Py_XDECREF(result);
     if (last(t))
-        end(t);
+        wg_py_task_end(t);
 }
 
 /* r: what a call of a method gave, taken over; NULL: it raised. */
-static void settle(struct wg_py_task *t, PyObject *r)
+void wg_py_settle(struct wg_py_task *t, PyObject *r)
 {
     if (r && PyGen_CheckExact(r)) {
         Py_XSETREF(t->gen, r);
@@ -294,7 +277,7 @@ static void settle(struct wg_py_task *t, PyObject *r)
         failed(t);
     Py_XDECREF(r);
     if (last(t))
-        end(t);
+        wg_py_task_end(t);
 }
 
 static void begin(struct wg_py_task *t)
@@ -307,23 +290,23 @@ static void begin(struct wg_py_task *t)
     t->where = t->code->method[f->op].where;
     if (!t->code->method[f->op].fn) { /* code that was reloaded treats it no more */
         t->todo = TODO_PASS;
-        end(t);
+        wg_py_task_end(t);
         return;
     }
     t->call = wg_py_call_new(f->call, f->op, t);
     t->args = wg_py_record_new(f->op, false, f->in, &f->call->arena, &t->records);
     if (!t->call || !t->args) {
         failed(t);
-        end(t);
+        wg_py_task_end(t);
         return;
     }
     args[1] = (PyObject *)t->call;
     args[2] = (PyObject *)t->args;
-    settle(t, PyObject_Vectorcall(t->code->method[f->op].fn, args + 1, 2 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL));
+    wg_py_settle(t, PyObject_Vectorcall(t->code->method[f->op].fn, args + 1, 2 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL));
 }
 
 /* A fop has answered. */
-static void replied(struct wg_py_task *t, int err, void *out)
+void wg_py_replied(struct wg_py_task *t, int err, void *out)
 {
     struct wg_py_record *reply = wg_py_record_new(t->op, true, out, t->f ? &t->f->call->arena : &t->own->arena,
                                                   &t->records);
@@ -331,7 +314,7 @@ static void replied(struct wg_py_task *t, int err, void *out)
 
     if (!reply) {
         failed(t);
-        end(t);
+        wg_py_task_end(t);
         return;
     }
     reply->err = err;
@@ -345,7 +328,7 @@ static void replied(struct wg_py_task *t, int err, void *out)
         PyObject *then = t->then;
 
         t->then = NULL;
-        settle(t, PyObject_Vectorcall(then, args + 1, 3 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL));
+        wg_py_settle(t, PyObject_Vectorcall(then, args + 1, 3 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL));
         Py_DECREF(then);
     }
     Py_DECREF(reply);
@@ -353,17 +336,15 @@ static void replied(struct wg_py_task *t, int err, void *out)
 
 /* --- doing it, without the GIL --- */
 
-static void act(struct wg_py_task *t);
-
 static void done(struct wg_frame *f)
 {
     struct wg_py_task *t = f->local;
     const struct wg_frame *a = wg_answer(f);
 
     wg_py_enter();
-    replied(t, a->err, a->err && a->op != t->op ? NULL : a->out);
+    wg_py_replied(t, a->err, a->err && a->op != t->op ? NULL : a->out);
     wg_py_leave();
-    act(t);
+    wg_py_act(t);
 }
 
 static void tail_done(struct wg_frame *f)
@@ -371,34 +352,55 @@ static void tail_done(struct wg_frame *f)
     wg_unwind_(f, f->err, ((struct wg_py_task *)f->local)->where);
 }
 
-static void own_done(struct wg_call *call)
+/* Into p's list; a spawned one is there from the beginning. Under p->lock. */
+void wg_py_list_in(struct wg_py_task *t)
 {
-    struct wg_py_task *t = call->owner;
-
-    wg_py_enter();
-    replied(t, call->root->err, call->root->out);
-    wg_py_leave();
-    act(t);
+    t->next = t->p->tasks;
+    t->link = &t->p->tasks;
+    if (t->next)
+        t->next->link = &t->next;
+    t->p->tasks = t;
 }
 
-static void too_late(struct wg_py_task *t)
+void wg_py_list_out(struct wg_py_task *t)
 {
-    end(t);
-    answer(t, ETIMEDOUT, NULL);
+    *t->link = t->next;
+    if (t->next)
+        t->next->link = t->link;
 }
 
 static void slept(struct wg_timer *timer)
 {
     struct wg_py_task *t = TASK_OF(timer, timer);
     uint64_t deadline = call_of(t)->deadline_ns;
+    bool give_up;
 
+    pthread_mutex_lock(&t->p->lock);
+    if (t->f)
+        wg_py_list_out(t);
+    give_up = t->f ? t->p->draining : t->p->stopping;
+    pthread_mutex_unlock(&t->p->lock);
     wg_py_enter();
-    if ((deadline && wg_now_ns() >= deadline) || (!t->f && t->p->stopping))
-        too_late(t);
-    else
+    if (give_up || (deadline && wg_now_ns() >= deadline)) {
+        wg_py_task_end(t);
+        answer(t, give_up ? EAGAIN : ETIMEDOUT, NULL);
+    } else {
         go_on(t, Py_None);
+    }
     wg_py_leave();
-    act(t);
+    wg_py_act(t);
+}
+
+/* Under the lock, so that who drains or stops finds it armed, or it finds that. */
+static void sleep_until(struct wg_py_task *t)
+{
+    pthread_mutex_lock(&t->p->lock);
+    if (t->f)
+        wg_py_list_in(t);
+    if (t->f ? t->p->draining : t->p->stopping)
+        t->at_ns = 0;
+    wg_timer_arm(&t->timer, t->at_ns, slept);
+    pthread_mutex_unlock(&t->p->lock);
 }
 
 static void offloaded(struct wg_work *work)
@@ -417,61 +419,26 @@ static void offloaded(struct wg_work *work)
         go_on_with_exception(t);
     }
     wg_py_leave();
-    act(t);
+    wg_py_act(t);
 }
 
-/* A spawned task is over. */
-static void bury(struct wg_py_task *t)
+void wg_py_act(struct wg_py_task *t)
 {
-    struct wg_py *p = t->p;
-
-    if (t->own)
-        wg_call_unref(t->own);
-    wg_call_unref(t->base);
-    pthread_mutex_lock(&p->lock);
-    *t->link = t->next;
-    if (t->next)
-        t->next->link = t->link;
-    if (--p->spawned == 0)
-        pthread_cond_signal(&p->quiet);
-    pthread_mutex_unlock(&p->lock);
-    free(t);
-}
-
-static void act_own(struct wg_py_task *t)
-{
-    struct wg_py *p = t->p;
+    struct wg_frame *f = t->f;
 
     switch (t->todo) {
-    case TODO_WIND:
-        wg_start_(t->own, p->xl->children[0], t->op, t->in, own_done, t->where, t->where);
-        break;
     case TODO_SLEEP:
-        /* Under the lock, so that stop() finds it armed, or we find that it is stopping. */
-        pthread_mutex_lock(&p->lock);
-        if (__atomic_load_n(&p->stopping, __ATOMIC_ACQUIRE))
-            t->at_ns = 0;
-        wg_timer_arm(&t->timer, t->at_ns, slept);
-        pthread_mutex_unlock(&p->lock);
+        sleep_until(t);
         break;
     case TODO_OFFLOAD:
         t->work.fn = offloaded;
         wg_offload_queue(&t->work);
         break;
-    default:
-        bury(t);
-    }
-}
-
-static void act(struct wg_py_task *t)
-{
-    struct wg_frame *f = t->f;
-
-    if (!f)
-        return act_own(t);
-    switch (t->todo) {
     case TODO_WIND:
-        wg_wind_(f, wg_child(f), t->op, t->in, done, t->where, t->where);
+        if (f)
+            wg_wind_(f, wg_child(f), t->op, t->in, done, t->where, t->where);
+        else
+            wg_py_wind_own(t);
         break;
     case TODO_TAIL:
         wg_wind_(f, wg_child(f), t->op, t->in, tail_done, t->where, t->where);
@@ -479,14 +446,9 @@ static void act(struct wg_py_task *t)
     case TODO_PASS:
         wg_pass_(f, wg_child(f), t->where);
         break;
-    case TODO_SLEEP:
-        wg_timer_arm(&t->timer, t->at_ns, slept);
-        break;
-    case TODO_OFFLOAD:
-        t->work.fn = offloaded;
-        wg_offload_queue(&t->work);
-        break;
     case TODO_UNWIND:
+        if (!f)
+            return wg_py_bury(t);
         f->out = t->out;
         wg_unwind_(f, t->err, t->where);
         break;
@@ -502,85 +464,32 @@ void wg_py_handle(struct wg_frame *f)
     wg_py_enter();
     begin(t);
     wg_py_leave();
-    act(t);
+    wg_py_act(t);
 }
 
-/* --- spawned --- */
+/* --- the end of the graph --- */
 
-static void run_spawned(struct wg_work *work)
+/* Whoever sleeps, and is meant, is woken on its worker now. Under p->lock. */
+static void wake(struct wg_py *p, bool spawned)
 {
-    struct wg_py_task *t = TASK_OF(work, work);
-    PyObject *fn, *args;
-
-    wg_py_enter();
-    fn = t->fn;
-    args = t->fn_args;
-    t->fn = t->fn_args = NULL;
-    settle(t, PyObject_CallObject(fn, args));
-    Py_DECREF(fn);
-    Py_DECREF(args);
-    wg_py_leave();
-    act(t);
+    for (struct wg_py_task *t = p->tasks; t; t = t->next)
+        if (!t->f == spawned && wg_timer_cancel(&t->timer))
+            wg_timer_arm(&t->timer, 0, slept);
 }
 
-static PyObject *call_and(struct wg_py_task *t, PyObject *args)
+void wg_py_tasks_drain(struct wg_py *p)
 {
-    Py_ssize_t n = PyTuple_GET_SIZE(args);
-    PyObject *all = PyTuple_New(n + 1);
-
-    if (!all)
-        return NULL;
-    PyTuple_SET_ITEM(all, 0, Py_NewRef((PyObject *)t->call));
-    for (Py_ssize_t i = 0; i < n; i++)
-        PyTuple_SET_ITEM(all, i + 1, Py_NewRef(PyTuple_GET_ITEM(args, i)));
-    return all;
-}
-
-int wg_py_spawn(struct wg_py *p, PyObject *fn, PyObject *args)
-{
-    struct wg_py_task *t = calloc(1, sizeof *t);
-
-    if (!t) {
-        PyErr_NoMemory();
-        return -1;
-    }
-    t->p = p;
-    t->where = wg_py_keep_text("spawned");
-    t->base = wg_call_new(NULL, WG_FROM_INTERNAL, "python");
-    t->call = t->base ? wg_py_call_new(t->base, WG_OP_MAX, t) : NULL;
-    t->fn_args = t->call ? call_and(t, args) : NULL;
-    if (!t->fn_args) {
-        if (!PyErr_Occurred())
-            PyErr_NoMemory();
-        end(t);
-        if (t->base)
-            wg_call_unref(t->base);
-        free(t);
-        return -1;
-    }
-    t->fn = Py_NewRef(fn);
-    t->code = p->code;
-    t->code->refs++;
     pthread_mutex_lock(&p->lock);
-    t->next = p->tasks;
-    t->link = &p->tasks;
-    if (t->next)
-        t->next->link = &t->next;
-    p->tasks = t;
-    p->spawned++;
+    p->draining = true;
+    wake(p, false);
     pthread_mutex_unlock(&p->lock);
-    t->work.fn = run_spawned;
-    wg_work_queue(&t->work);
-    return 0;
 }
 
 void wg_py_tasks_stop(struct wg_py *p)
 {
     pthread_mutex_lock(&p->lock);
     __atomic_store_n(&p->stopping, true, __ATOMIC_RELEASE);
-    for (struct wg_py_task *t = p->tasks; t; t = t->next)
-        if (wg_timer_cancel(&t->timer))
-            wg_timer_arm(&t->timer, 0, slept); /* on its worker, now */
+    wake(p, true);
     while (p->spawned > 0)
         pthread_cond_wait(&p->quiet, &p->lock);
     pthread_mutex_unlock(&p->lock);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A task's memory; task.c's alone, but for its size and its place in p's list. */
+/* A task's memory, and what task.c and spawn.c share. With the GIL unless said otherwise. */
 #ifndef WG_PY_TASK_H
 #define WG_PY_TASK_H
 
@@ -29,10 +29,27 @@ struct wg_py_task {
     uint64_t at_ns;
     struct wg_timer timer;
     struct wg_work work;
+    struct wg_py_task **link, *next; /* p's list, under p->lock */
     /* Of a spawned one. */
     struct wg_call *base;        /* its identity, for dumps */
     struct wg_call *own;         /* of its last fop */
-    struct wg_py_task **link, *next; /* p's, under p->lock */
 };
+
+/* Drops all that is Python's. Its views end, whoever still has them. */
+void wg_py_task_end(struct wg_py_task *t);
+/* r: what a call of a method gave, taken over; NULL: it raised. Sets todo. */
+void wg_py_settle(struct wg_py_task *t, PyObject *r);
+/* A fop has answered: goes on. Sets todo. */
+void wg_py_replied(struct wg_py_task *t, int err, void *out);
+/* Does what todo says; t may be gone after. Without the GIL. */
+void wg_py_act(struct wg_py_task *t);
+/* In and out of p's list. Under p->lock. */
+void wg_py_list_in(struct wg_py_task *t);
+void wg_py_list_out(struct wg_py_task *t);
+
+/* A spawned task: the call of its next fop (0, or -1 with an exception); starts it; ends. The last two without the GIL. */
+int wg_py_next_call(struct wg_py_task *t);
+void wg_py_wind_own(struct wg_py_task *t);
+void wg_py_bury(struct wg_py_task *t);
 
 #endif
