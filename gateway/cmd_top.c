@@ -40,8 +40,12 @@ static void print_brick(const cJSON *brick)
     printf("; brick %s at %s is %s, the call %s", text(brick, "name"), text(brick, "address"),
            is_true(brick, "out_of_service") ? "out of service"
            : is_true(brick, "reachable") ? "reachable" : "NOT REACHABLE", text(brick, "state"));
-    if (cJSON_HasObjectItem(brick, "lane"))
-        printf(" on lane %.0f", number(brick, "lane"));
+    if (cJSON_HasObjectItem(brick, "sent_ms_ago")) {
+        char age[32];
+
+        duration(number(brick, "sent_ms_ago"), age, sizeof age);
+        printf(" %s ago on lane %.0f", age, number(brick, "lane"));
+    }
 }
 
 static void print_holder(const cJSON *r)
