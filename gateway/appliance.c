@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "co.h"
 #include "command.h"
 #include "daemon.h"
 #include "frontends/nfs/nfs.h"
@@ -346,6 +347,7 @@ static int stop(struct appliance *a)
         err = wg_nfs_stop(drain);
     if (a->s3)
         wg_s3_stop(a->s3, drain);
+    wg_co_cancel_all(); /* flows that no client waits for any more */
     if (err || wg_process_drain(a->s->drain_ms)) {
         wg_error("%u calls are still under way after %u ms: stopped without them",
                  wg_calls_live(), drain);
