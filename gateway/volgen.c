@@ -2,6 +2,7 @@
 #include "volgen.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <openssl/evp.h>
 #include <stdlib.h>
 #include <string.h>
@@ -249,6 +250,7 @@ char *wg_volgen_brick(const struct wg_settings *s)
     char *text = NULL;
     size_t len;
     struct gen g = { .f = open_memstream(&text, &len), .tune = &b->tune };
+    char cache_file[PATH_MAX + 32];
     const char *below;
 
     if (!g.f)
@@ -260,6 +262,8 @@ char *wg_volgen_brick(const struct wg_settings *s)
     begin(&g, "server", "protocol/server");
     option(&g, "listen", b->listen);
     option_ids(&g, b->volume, b->volume_id, b->name);
+    snprintf(cache_file, sizeof cache_file, "%s/.windgate/leases", b->directory);
+    option(&g, "cache-file", cache_file);
     option_tls(&g, s, b->plain);
     if (!b->plain)
         option_list(&g, "tls-allow", &b->allow);

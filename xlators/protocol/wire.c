@@ -193,6 +193,7 @@ void wg_put_welcome(struct wg_enc *e, const struct wg_welcome *w)
     put(e, w->volume, sizeof w->volume);
     put(e, w->brick, sizeof w->brick);
     put32(e, w->lease_ms);
+    put32(e, w->cache_ms);
     close_section(e, s);
 }
 
@@ -205,6 +206,7 @@ int wg_get_welcome(struct wg_dec *d, struct wg_welcome *ret)
     get(d, ret->volume, sizeof ret->volume);
     get(d, ret->brick, sizeof ret->brick);
     ret->lease_ms = get32(d);
+    ret->cache_ms = get32(d);
     return leave_section(d, outer);
 }
 
@@ -245,6 +247,8 @@ void wg_put_request(struct wg_enc *e, const struct wg_request *r)
         put32(e, r->cred.groups[i]);
     put_text(e, r->cred.principal);
     put_text(e, r->client);
+    if (r->drop)
+        put64(e, r->drop);
     close_section(e, s);
 }
 
@@ -286,7 +290,46 @@ int wg_get_request(struct wg_dec *d, struct wg_request *ret)
         return err;
     ret->cred.principal = get_text(d);
     ret->client = get_text(d);
+    ret->drop = get64(d);
     return leave_section(d, outer);
+}
+
+static void put_things(struct wg_enc *e, const struct wg_things *t)
+{
+    const struct wg_use *u = t->first;
+
+    put16(e, t->count);
+    for (unsigned i = 0; i < t->count && u; i++, u = u->next) {
+        put(e, u->gfid.b, sizeof u->gfid.b);
+        put_text(e, u->name);
+    }
+}
+
+/* Skips over the list, which is checked by that. */
+static void get_things(struct wg_dec *d, struct wg_things *ret)
+{
+    *ret = (struct wg_things){ .count = get16(d), .at = d->at };
+    for (unsigned i = 0; i < ret->count && !d->bad; i++) {
+        if ((size_t)(d->end - d->at) < sizeof(wg_gfid) + 1)
+            d->bad = true;
+        else
+            d->at += sizeof(wg_gfid);
+        (void)get_text(d);
+    }
+    ret->end = d->at;
+}
+
+bool wg_next_thing(struct wg_things *t, wg_gfid *gfid, struct wg_str *name)
+{
+    struct wg_dec d = { .at = t->at, .end = t->end };
+
+    if (t->count == 0)
+        return false;
+    get(&d, gfid->b, sizeof gfid->b);
+    *name = get_text(&d);
+    t->at = d.at;
+    t->count--;
+    return true;
 }
 
 void wg_put_reply(struct wg_enc *e, const struct wg_reply *r)
@@ -296,6 +339,10 @@ void wg_put_reply(struct wg_enc *e, const struct wg_reply *r)
     put16(e, r->op);
     put16(e, r->flags);
     put16(e, wg_error_to_wire(r->err));
+    if (r->uses.count || r->changed.count) {
+        put_things(e, &r->uses);
+        put_things(e, &r->changed);
+    }
     close_section(e, s);
 }
 
@@ -308,6 +355,8 @@ int wg_get_reply(struct wg_dec *d, struct wg_reply *ret)
     ret->flags = get16(d);
     wire = get16(d);
     ret->err = wire ? wg_error_from_wire(wire) : 0;
+    get_things(d, &ret->uses);
+    get_things(d, &ret->changed);
     return leave_section(d, outer);
 }
 
@@ -324,6 +373,22 @@ int wg_get_number(struct wg_dec *d, uint64_t *ret)
     const uint8_t *outer = enter_section(d);
 
     *ret = get64(d);
+    return leave_section(d, outer);
+}
+
+void wg_put_recall(struct wg_enc *e, const struct wg_things *t)
+{
+    uint8_t *s = open_section(e);
+
+    put_things(e, t);
+    close_section(e, s);
+}
+
+int wg_get_recall(struct wg_dec *d, struct wg_things *ret)
+{
+    const uint8_t *outer = enter_section(d);
+
+    get_things(d, ret);
     return leave_section(d, outer);
 }
 

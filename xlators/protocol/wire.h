@@ -13,6 +13,7 @@
 
 #include "call.h"
 #include "fop.h"
+#include "lease.h"
 
 #define WG_WIRE_VERSION 1
 #define WG_WIRE_SLOTS_MAX 4096
@@ -30,8 +31,20 @@ enum wg_msg_type {
     WG_MSG_REPLY,
     WG_MSG_EPOCH,        /* client: what is older is given up */
     WG_MSG_EPOCH_OK,     /* brick: nothing older runs or will run */
-    WG_MSG_RECALL,       /* brick: give back what you cache; reserved */
-    WG_MSG_RECALLED,     /* client: reserved */
+    WG_MSG_RECALL,       /* brick: this changed, what you remember of it is void */
+    WG_MSG_RECALLED,     /* client: forgotten */
+    WG_MSG_LEASE,        /* client: I am still here, and remember answers */
+    WG_MSG_LEASE_OK,     /* brick: its answer, WG_LEASE_* in the header's flags */
+};
+
+/*
+ * In the header's flags of REPLY and LEASE_OK, not in the body: a reply that is kept and sent again
+ * must not say them again.
+ */
+enum {
+    WG_LEASE_RENEWED = 1, /* the client's lease runs from when it first sent this */
+    WG_LEASE_LOST = 2,    /* it ran out: nothing is granted until the client has dropped everything */
+    WG_LEASE_GRANTED = 4, /* this answer may be remembered while the lease runs */
 };
 
 static inline unsigned wg_id_slot(uint64_t id)
@@ -63,6 +76,7 @@ struct wg_welcome {
     uint8_t volume[16];
     uint8_t brick[16];
     uint32_t lease_ms;    /* how long after a deadline an unreachable brick may still run a fop */
+    uint32_t cache_ms;    /* for how long a client may believe its caches unheard; 0: never */
 };
 
 struct wg_refuse {
@@ -70,7 +84,10 @@ struct wg_refuse {
     struct wg_str text;
 };
 
-enum { WG_REQ_REPLAY = 1 }; /* an earlier instance of the brick may have executed it */
+enum {
+    WG_REQ_REPLAY = 1, /* an earlier instance of the brick may have executed it */
+    WG_REQ_LEASE = 2,  /* a reading fop whose answer the client would remember */
+};
 
 /* The prefix of a request's body; the record follows. */
 struct wg_request {
@@ -82,18 +99,29 @@ struct wg_request {
     uint64_t request_id[2];
     struct wg_cred cred;
     struct wg_str client; /* the address behind the gateway, for logs */
+    uint64_t drop;        /* how often the client has dropped what it remembered, from 1; 0: it has no caches */
 };
 
 enum {
     WG_REPLY_RESULT = 1,  /* a record follows (errors can have results) */
     WG_REPLY_STALE = 2,   /* not executed: of an old epoch */
     WG_REPLY_EXPIRED = 4, /* not executed: came too late */
+    WG_REPLY_CHANGED_ALL = 8, /* it changed more things than are listed */
+};
+
+/* Things that can change (gateway/lease.h), packed: u16 count, then gfid and text of each. */
+struct wg_things {
+    uint16_t count;
+    const uint8_t *at, *end;      /* read: in the body */
+    const struct wg_use *first;   /* to write: the list */
 };
 
 struct wg_reply {
     uint16_t op;
     uint16_t flags;
     int err;
+    struct wg_things uses;    /* with WG_LEASE_GRANTED: what the answer depends on */
+    struct wg_things changed; /* what a modifying fop changed; nothing for clients without caches */
 };
 
 /* Each writes a message's body, or its prefix, at e; e->overflow when it does not fit. */
@@ -102,7 +130,9 @@ void wg_put_welcome(struct wg_enc *e, const struct wg_welcome *w);
 void wg_put_refuse(struct wg_enc *e, int err, const char *text);
 void wg_put_request(struct wg_enc *e, const struct wg_request *r);
 void wg_put_reply(struct wg_enc *e, const struct wg_reply *r);
-void wg_put_number(struct wg_enc *e, uint64_t v); /* EPOCH, EPOCH_OK */
+void wg_put_number(struct wg_enc *e, uint64_t v); /* EPOCH, EPOCH_OK, LEASE */
+/* RECALL; count 0: everything. */
+void wg_put_recall(struct wg_enc *e, const struct wg_things *t);
 
 /*
  * The counterparts: 0, or EPROTO. Texts point into the body. wg_get_request takes groups from
@@ -114,6 +144,9 @@ int wg_get_refuse(struct wg_dec *d, struct wg_refuse *ret);
 int wg_get_request(struct wg_dec *d, struct wg_request *ret);
 int wg_get_reply(struct wg_dec *d, struct wg_reply *ret);
 int wg_get_number(struct wg_dec *d, uint64_t *ret);
+int wg_get_recall(struct wg_dec *d, struct wg_things *ret);
+/* The next of the things that were read, which takes it off; false at the end. name points into the body. */
+bool wg_next_thing(struct wg_things *t, wg_gfid *gfid, struct wg_str *name);
 
 /* The own fop table, after hello and welcome. */
 void wg_put_fops(struct wg_enc *e);

@@ -42,12 +42,14 @@ static const struct wg_option options[] = {
 static void client_fop(struct wg_frame *f)
 {
     struct wg_client *c = f->this->priv;
-    uint64_t deadline = f->call->deadline_ns, id;
+    uint64_t deadline = f->call->deadline_ns, none = 0, id;
 
     if (atomic_load_explicit(&c->out, memory_order_relaxed)) {
         wg_unwind(f, ENOTCONN);
         return;
     }
+    if (f->want_lease && !atomic_load_explicit(&c->drop, memory_order_relaxed))
+        atomic_compare_exchange_strong(&c->drop, &none, 1);
     if (!deadline)
         deadline = wg_now_coarse_ns() + __atomic_load_n(&c->timeout_ns, __ATOMIC_RELAXED);
     if (wg_inflight_begin(&c->table, f, deadline, &id)) {
@@ -102,7 +104,9 @@ static int client_init(struct wg_xlator *xl)
     c->stuck_ns = (uint64_t)wg_opt_int(xl, "stuck-after") * 1000000u;
     pthread_mutex_init(&c->lock, NULL);
     pthread_mutex_init(&c->tick_lock, NULL);
-    err = wg_inflight_init(&c->table, (uint32_t)wg_opt_int(xl, "outstanding"));
+    err = wg_client_lease_init(c);
+    if (!err)
+        err = wg_inflight_init(&c->table, (uint32_t)wg_opt_int(xl, "outstanding"));
     if (!err)
         err = wg_protocol_uuid(xl, "volume-id", c->volume);
     if (!err)
@@ -199,6 +203,7 @@ static void client_stop(struct wg_xlator *xl)
     wg_timer_cancel(&c->tick);
     pthread_mutex_unlock(&c->tick_lock);
     close_lanes(c);
+    atomic_store(&c->lease->until_ns, 0);
     end_all(c);
 }
 
@@ -297,6 +302,19 @@ static void dump_lane(struct wg_client_lane *l, struct wg_dump *d)
     wg_dump_end(d);
 }
 
+static void dump_lease(struct wg_client *c, struct wg_dump *d)
+{
+    uint64_t until = atomic_load(&c->lease->until_ns), now = wg_now_ns();
+
+    wg_dump_object(d, "lease");
+    wg_dump_u64(d, "of_ms", atomic_load(&c->cache_ns) / 1000000);
+    wg_dump_u64(d, "runs_for_ms", until > now ? (until - now) / 1000000 : 0);
+    wg_dump_u64(d, "term", atomic_load(&c->drop));
+    wg_dump_u64(d, "recalls", atomic_load(&c->recalls));
+    wg_dump_u64(d, "resets", atomic_load(&c->resets));
+    wg_dump_end(d);
+}
+
 static void client_dump(struct wg_xlator *xl, struct wg_dump *d)
 {
     struct wg_client *c = xl->priv;
@@ -310,6 +328,7 @@ static void client_dump(struct wg_xlator *xl, struct wg_dump *d)
     wg_dump_u64(d, "timeouts", atomic_load(&c->timeouts));
     wg_dump_u64(d, "refused_stale", atomic_load(&c->stale));
     wg_dump_u64(d, "refused_late", atomic_load(&c->late));
+    dump_lease(c, d);
     pthread_mutex_lock(&c->lock);
     wg_dump_u64(d, "brick_instances_seen", c->instances);
     if (c->refused[0])

@@ -2,7 +2,7 @@
 /*
  * protocol/client, inside: one per brick of a graph. Files: client.c (the class), send.c (from
  * frame to lane, and again), handshake.c (what comes in on a lane), giveup.c (deadlines and
- * epochs), inflight.c (the table of calls).
+ * epochs), inflight.c (the table of calls), lease.c (what caches above may believe).
  *
  * Threads: a fop is sent on its caller's thread; a lane's callbacks, and so completions, run on
  * the lane's reader; deadlines on a worker's timer. Lock order: tick_lock, lock, then those of
@@ -54,10 +54,16 @@ struct wg_client {
     _Atomic uint64_t settle;    /* answers were given about epochs below without the brick's word */
     _Atomic uint64_t acked;     /* epochs that the brick has acknowledged */
     _Atomic uint64_t lease_ns;
+    struct wg_lease *lease;     /* of the caches above; outlives this. until_ns changes under lock */
+    _Atomic uint64_t cache_ns;  /* for how long it runs; 0: the brick promises nothing */
+    _Atomic uint64_t drop;      /* grows with each reset; 0: no cache has ever asked. Under lock */
+    atomic_uint resetting;      /* resets under way: nothing is granted or renewed. Under lock */
+    atomic_bool holding;        /* something was granted since the last reset */
     atomic_bool out;            /* taken out of service: calls fail at once */
     uint64_t down_since_ns;     /* no lane is open since; 0: one is. The tick's */
 
-    pthread_mutex_t lock;       /* of the next two, and the text */
+    pthread_mutex_t lock;       /* of the next five, and the text */
+    uint64_t asked_id, asked_ns, asked_drop; /* the last LEASE that was sent */
     uint8_t instance[16];       /* the brick's present one */
     uint64_t instances;         /* how many were seen */
     char refused[256];          /* what the last refusal said */
@@ -66,7 +72,7 @@ struct wg_client {
     struct wg_timer tick;
     bool stopping;
 
-    atomic_uint_least64_t replayed, timeouts, stale, late;
+    atomic_uint_least64_t replayed, timeouts, stale, late, recalls, resets;
 };
 
 /* send.c */
@@ -87,6 +93,24 @@ struct wg_client_lane *wg_client_open_lane(struct wg_client *c);
 
 /* handshake.c */
 extern const struct wg_lane_ops wg_client_lane_ops;
+
+/* lease.c */
+int wg_client_lease_init(struct wg_client *c);
+/* Everything remembered may be wrong: caches are told, and a new term begins. Any thread, without locks. */
+void wg_client_reset(struct wg_client *c);
+/* flags (WG_LEASE_*) came with the answer to what was first sent at sent_ns under the number drop. */
+void wg_client_leased(struct wg_client *c, unsigned flags, uint64_t drop, uint64_t sent_ns);
+/* The answer was granted under drop: does that count? */
+bool wg_client_may_keep(struct wg_client *c, uint64_t drop);
+/* What the client's own fop changed: caches are told before it is unwound. */
+void wg_client_changed(struct wg_client *c, const struct wg_reply *r);
+/* f ends, and what it changed is not known. */
+void wg_client_unknown(struct wg_client *c, const struct wg_frame *f);
+/* RECALL: 0, or EPROTO. */
+int wg_client_recalled(struct wg_client_lane *l, uint64_t id, struct wg_dec *d);
+void wg_client_send_lease(struct wg_client *c, struct wg_client_lane *l);
+void wg_client_lease_ok(struct wg_client *c, uint64_t id, unsigned flags);
+void wg_client_lease_tick(struct wg_client *c, uint64_t now);
 
 /* giveup.c */
 void wg_client_tick(struct wg_timer *t);

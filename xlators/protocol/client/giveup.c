@@ -148,6 +148,7 @@ void wg_client_tick(struct wg_timer *t)
         free(scan);
     }
     watch_lanes(c, now);
+    wg_client_lease_tick(c, now);
     wg_timer_arm(&c->tick, now + WG_CLIENT_TICK_NS, wg_client_tick);
     pthread_mutex_unlock(&c->tick_lock);
 }

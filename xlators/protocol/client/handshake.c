@@ -79,8 +79,11 @@ static void note_instance(struct wg_client *c, struct wg_client_lane *l, const u
     c->refused[0] = '\0';
     atomic_store(&l->instance, c->instances);
     pthread_mutex_unlock(&c->lock);
-    if (restarted)
-        wg_notice("%s: the brick was restarted", c->xl->name);
+    if (!restarted)
+        return;
+    wg_notice("%s: the brick was restarted", c->xl->name);
+    /* Before this lane takes requests: all that it carries says that nothing of before is remembered. */
+    wg_client_reset(c);
 }
 
 static bool other_id(const uint8_t want[16], const uint8_t have[16])
@@ -123,6 +126,7 @@ static void welcome(struct wg_client_lane *l, const struct wg_msg_hdr *hdr, stru
         fops |= (uint64_t)known[op] << op;
     atomic_store(&c->fops, fops);
     atomic_store(&c->lease_ns, w.lease_ms * 1000000ull);
+    atomic_store(&c->cache_ns, w.cache_ms * 1000000ull);
     note_instance(c, l, w.instance);
     sample_clock(l, hdr->low, true);
     atomic_store(&l->full, false);
@@ -135,6 +139,8 @@ static void welcome(struct wg_client_lane *l, const struct wg_msg_hdr *hdr, stru
     atomic_store(&c->out, false);
     if (atomic_load(&c->acked) < atomic_load(&c->epoch))
         wg_client_send_epoch(c, l);
+    if (w.cache_ms && atomic_load(&c->drop)) /* a restarted brick may wait for just that */
+        wg_client_send_lease(c, l);
     wg_client_replay(c, 0);
 }
 
@@ -169,6 +175,29 @@ static int take_results(struct wg_frame *f, struct wg_dec *d, struct wg_iobuf *p
         mine.pend = mine.pat + payload_len;
     }
     return wg_get_record(&mine, f->op, true, &f->out);
+}
+
+/* What it depends on, into the call's arena. On an error nobody remembers it. */
+static void take_lease(struct wg_client *c, struct wg_frame *f, const struct wg_slot *s,
+                       struct wg_things things)
+{
+    struct wg_use *use, *list = NULL;
+    struct wg_str name;
+    wg_gfid gfid;
+
+    if (!f->want_lease || !things.count || !wg_client_may_keep(c, s->drop))
+        return;
+    while (wg_next_thing(&things, &gfid, &name)) {
+        use = wg_alloc(&f->call->arena, sizeof *use + name.len);
+        if (!use)
+            return;
+        *use = (struct wg_use){ gfid, { (char *)(use + 1), name.len }, list };
+        if (name.len)
+            memcpy(use + 1, name.s, name.len);
+        list = use;
+    }
+    f->uses = list;
+    f->lease = c->lease;
 }
 
 /* The brick did not execute it. true: it was sent again, or is being given up. */
@@ -216,12 +245,17 @@ static void replied(struct wg_client_lane *l, const struct wg_msg_hdr *hdr, stru
             wg_lane_reset(l->lane, 0, EPROTO, "the brick keeps another epoch");
         return;
     }
+    wg_client_changed(c, &r);
     f = wg_inflight_claim(s, hdr->id, &lane, &cost);
     if (!f) {
         /* Late: answered on another lane before, or given up. */
         wg_iobuf_unref(payload);
         return;
     }
+    /* Nobody uses the slot again before it is finished. */
+    wg_client_leased(c, hdr->flags, s->drop, s->first_ns);
+    if (hdr->flags & WG_LEASE_GRANTED)
+        take_lease(c, f, s, r.uses);
     err = r.err;
     if (r.op != f->op) {
         err = EPROTO;
@@ -233,8 +267,10 @@ static void replied(struct wg_client_lane *l, const struct wg_msg_hdr *hdr, stru
     } else {
         wg_iobuf_unref(payload);
     }
-    if (err == EPROTO && err != r.err)
+    if (err == EPROTO && err != r.err) {
+        wg_client_unknown(c, f);
         wg_lane_reset(l->lane, 0, EPROTO, "malformed reply");
+    }
     wg_client_finish(c, s, lane, cost);
     wg_unwind(f, err);
 }
@@ -258,7 +294,11 @@ static void lane_message(struct wg_lane *lane, const struct wg_msg_hdr *hdr, con
         refused(l, &d);
     else if (open && hdr->type == WG_MSG_EPOCH_OK && !wg_get_number(&d, &epoch))
         wg_client_epoch_ok(l->client, epoch);
-    else if (!open && (hdr->type == WG_MSG_REPLY || hdr->type == WG_MSG_EPOCH_OK))
+    else if (open && hdr->type == WG_MSG_LEASE_OK)
+        wg_client_lease_ok(l->client, hdr->id, hdr->flags);
+    else if (hdr->type == WG_MSG_RECALL && !wg_client_recalled(l, hdr->id, &d))
+        return; /* which may have overtaken WELCOME */
+    else if (!open && hdr->type >= WG_MSG_REPLY)
         wg_debug("%s: a reply on a lane that is closing", l->client->xl->name);
     else
         wg_lane_reset(lane, 0, EPROTO, "unexpected message");
@@ -270,6 +310,8 @@ static void lane_down(struct wg_lane *lane, const struct wg_down *why)
     uint64_t conn = why->conn;
 
     atomic_compare_exchange_strong(&l->open, &conn, 0);
+    if (!wg_client_open_lane(l->client)) /* nobody tells us of changes any more */
+        wg_client_reset(l->client);
     wg_client_replay(l->client, why->conn);
 }
 

@@ -72,7 +72,7 @@ static uint64_t occupy(struct wg_inflight *t, struct wg_slot *s, struct wg_frame
     s->id = id;
     s->frame = f;
     s->deadline_ns = waiter(f)->deadline_ns;
-    s->sent_ns = s->gaveup = s->instance = s->lane = s->epoch = 0;
+    s->sent_ns = s->gaveup = s->instance = s->lane = s->epoch = s->first_ns = s->drop = 0;
     s->cost = 0;
     s->lane_index = 0;
     s->replay = false;

@@ -23,6 +23,8 @@ struct wg_slot {
     uint64_t instance;       /* of the brick's instances that it was sent to, the last; 0: none */
     uint64_t lane;           /* the connection it went out on; 0: waits for one */
     uint64_t epoch;          /* it was sent with */
+    uint64_t first_ns;       /* its first transmission; 0: never sent */
+    uint64_t drop;           /* of the client's lease, at the last one */
     uint32_t cost;           /* what it adds to its lane's load */
     uint8_t lane_index;      /* 1 + the number of that lane; 0: none */
     bool replay;             /* an earlier instance of the brick may have it */

@@ -118,7 +118,9 @@ static int draft(struct draft *d, struct wg_slot *s, struct wg_client_lane *l)
     const struct wg_call *call = s->frame->call;
     struct wg_request r = {
         .op = s->frame->op,
-        .flags = s->replay || call->replay ? WG_REQ_REPLAY : 0,
+        .flags = (uint16_t)((s->replay || call->replay ? WG_REQ_REPLAY : 0) |
+                            (s->drop && s->frame->want_lease ? WG_REQ_LEASE : 0)),
+        .drop = s->drop,
         .frontend = (uint8_t)call->frontend,
         .epoch = s->epoch,
         .expires_ns = s->deadline_ns + (uint64_t)atomic_load(&l->offset_ns),
@@ -180,6 +182,9 @@ static int start_on(struct wg_client *c, struct draft *d, struct wg_slot *s,
     s->instance = instance;
     s->lane = conn;
     s->sent_ns = wg_now_coarse_ns();
+    if (!s->first_ns)
+        s->first_ns = s->sent_ns;
+    s->drop = atomic_load(&c->cache_ns) ? atomic_load(&c->drop) : 0;
     s->epoch = atomic_load(&c->epoch);
     move_cost(c, s, l);
     err = unknown_there(c, s->frame->op) ? ENOTSUP : draft(d, s, l);
@@ -325,6 +330,8 @@ void wg_client_end(struct wg_client *c, uint64_t id, int err)
 
     if (!f)
         return;
+    if (s->first_ns)
+        wg_client_unknown(c, f);
     wg_client_finish(c, s, lane, cost);
     wg_unwind(f, err);
 }

@@ -15,9 +15,15 @@
 struct request {
     struct wg_server_lane *lane; /* referenced; of a modifying one the cache has it */
     struct wg_session *session;
+    struct wg_call *call;
     uint64_t id;
     uint16_t op;
     bool modifies;
+    bool asks;                   /* for a promise that the answer may be remembered */
+    bool noted;                  /* some of what it depends on is in the table */
+    uint8_t lease;               /* WG_LEASE_RENEWED, WG_LEASE_LOST: what its arrival did */
+    struct wg_watch watch;
+    struct wg_changes changes;   /* of a modifying one */
 };
 
 static void malformed(struct wg_server_lane *l, const char *what)
@@ -26,29 +32,29 @@ static void malformed(struct wg_server_lane *l, const char *what)
     wg_lane_reset(l->lane, 0, EPROTO, what);
 }
 
-static void send_body(struct wg_server_lane *l, uint64_t id, const void *body, uint32_t len,
-                      struct wg_data payload)
+static void send_body(struct wg_server_lane *l, uint64_t id, unsigned flags, const void *body,
+                      uint32_t len, struct wg_data payload)
 {
-    struct wg_msg m = { .type = WG_MSG_REPLY, .id = id, .body = body, .body_len = len,
-                        .payload = payload };
+    struct wg_msg m = { .type = WG_MSG_REPLY, .flags = (uint16_t)flags, .id = id, .body = body,
+                        .body_len = len, .payload = payload };
 
     /* On an error the lane is gone, and the client asks again on another. */
     wg_server_send(l, &m);
 }
 
-static uint32_t encode(struct wg_enc *e, uint8_t *body, size_t size, unsigned op, unsigned flags,
-                       int err, const void *out)
+static uint32_t encode(struct wg_enc *e, uint8_t *body, size_t size, const struct wg_reply *from,
+                       const void *out)
 {
-    struct wg_reply r = { .op = (uint16_t)op, .err = err,
-                          .flags = (uint16_t)(flags | (out ? WG_REPLY_RESULT : 0)) };
+    struct wg_reply r = *from;
 
+    r.flags |= out ? WG_REPLY_RESULT : 0;
     e->at = body;
     e->end = body + size;
     e->overflow = false;
     e->nseg = e->payload = 0;
     wg_put_reply(e, &r);
     if (out)
-        wg_put_record(e, op, true, out);
+        wg_put_record(e, r.op, true, out);
     return (uint32_t)(e->at - body);
 }
 
@@ -57,30 +63,49 @@ static void send_error(struct wg_server_lane *l, uint64_t id, unsigned op, unsig
 {
     uint8_t body[64];
     struct wg_enc e;
-    uint32_t len = encode(&e, body, sizeof body, op, flags, err, NULL);
+    struct wg_reply r = { .op = (uint16_t)op, .flags = (uint16_t)flags, .err = err };
+    uint32_t len = encode(&e, body, sizeof body, &r, NULL);
 
-    send_body(l, id, body, len, (struct wg_data){ 0 });
+    send_body(l, id, 0, body, len, (struct wg_data){ 0 });
 }
 
 /* --- the answer --- */
 
+/* The answer may be remembered: r says what it depends on. Everything of that is in the table. */
+static bool grant(struct request *q, const struct wg_frame *root, struct wg_reply *r)
+{
+    unsigned n = 0;
+
+    if (!q->asks || !q->noted || !root->lease)
+        return false;
+    for (const struct wg_use *u = root->uses; u && n <= WG_LEASE_USES_MAX; u = u->next)
+        n++;
+    if (n == 0 || n > WG_LEASE_USES_MAX)
+        return false;
+    r->uses = (struct wg_things){ .count = (uint16_t)n, .first = root->uses };
+    atomic_fetch_add_explicit(&q->session->server->leases.granted, 1, memory_order_relaxed);
+    return true;
+}
+
 static void reply_to_read(struct request *q, struct wg_call *call)
 {
     uint8_t small[STACK_BODY], *body = small;
+    struct wg_reply r = { .op = q->op, .err = call->root->err };
+    unsigned flags = q->lease | (grant(q, call->root, &r) ? WG_LEASE_GRANTED : 0u);
     struct wg_iobuf *big = NULL;
     struct wg_enc e;
-    uint32_t len = encode(&e, small, sizeof small, q->op, 0, call->root->err, call->root->out);
+    uint32_t len = encode(&e, small, sizeof small, &r, call->root->out);
 
     if (e.overflow && (big = wg_iobuf_get(WG_MSG_BODY_MAX))) {
         body = big->base;
-        len = encode(&e, body, WG_MSG_BODY_MAX, q->op, 0, call->root->err, call->root->out);
+        len = encode(&e, body, WG_MSG_BODY_MAX, &r, call->root->out);
     }
     if (e.overflow || e.payload > WG_MSG_PAYLOAD_MAX) {
         wg_error("%s: results of %s don't fit into a message", q->lane->server->xl->name,
                  wg_op_name(q->op));
         send_error(q->lane, q->id, q->op, 0, EOVERFLOW);
     } else {
-        send_body(q->lane, q->id, body, len, (struct wg_data){ e.seg, e.nseg, e.payload });
+        send_body(q->lane, q->id, flags, body, len, (struct wg_data){ e.seg, e.nseg, e.payload });
     }
     wg_iobuf_unref(big);
     wg_server_lane_unref(q->lane);
@@ -88,36 +113,107 @@ static void reply_to_read(struct request *q, struct wg_call *call)
 
 static void reply_to_write(struct request *q, struct wg_call *call)
 {
+    const struct wg_changes *c = &q->changes;
+    struct wg_reply r = { .op = q->op, .err = call->root->err };
     uint8_t body[WG_REPLY_KEPT];
     struct wg_server_lane *l;
     struct wg_enc e;
-    uint32_t len = encode(&e, body, sizeof body, q->op, 0, call->root->err, call->root->out);
+    uint32_t len;
+
+    if (c->list && c->too_many)
+        r.flags |= WG_REPLY_CHANGED_ALL;
+    else if (c->things)
+        r.changed = (struct wg_things){ .count = c->nthings, .first = &c->things->use };
+    len = encode(&e, body, sizeof body, &r, call->root->out);
 
     if (e.overflow || e.payload) {
         /* No modifying fop has such results; a unit test watches over that. */
         wg_error("%s: results of %s don't fit", q->session->server->xl->name, wg_op_name(q->op));
-        len = encode(&e, body, sizeof body, q->op, 0, EOVERFLOW, NULL);
+        r = (struct wg_reply){ .op = q->op, .err = EOVERFLOW, .flags = WG_REPLY_CHANGED_ALL };
+        len = encode(&e, body, sizeof body, &r, NULL);
     }
     l = wg_replycache_end(&q->session->cache, q->id, body, len);
     if (atomic_load(&q->session->away))
         wg_orphans_take(&q->session->server->orphans, &q->session->cache, wg_now_coarse_ns());
-    send_body(l, q->id, body, len, (struct wg_data){ 0 });
+    send_body(l, q->id, q->lease, body, len, (struct wg_data){ 0 });
     wg_session_ended(q->session);
     wg_server_lane_unref(l);
+}
+
+static void over(struct request *q)
+{
+    struct wg_session *s = q->session;
+
+    wg_call_unref(q->call);
+    wg_session_resume(s);
+    atomic_fetch_sub(&s->running, 1);
+}
+
+/* Nobody remembers what it changed any more. */
+static void forgotten(struct wg_changes *c)
+{
+    struct request *q = (struct request *)((char *)c - offsetof(struct request, changes));
+
+    reply_to_write(q, q->call);
+    over(q);
 }
 
 static void finish(struct wg_call *call)
 {
     struct request *q = call->owner;
-    struct wg_session *s = q->session;
 
     if (q->modifies)
-        reply_to_write(q, call);
-    else
-        reply_to_read(q, call);
-    wg_call_unref(call);
-    wg_session_resume(s);
-    atomic_fetch_sub(&s->running, 1);
+        return wg_leases_recall(&q->changes);
+    reply_to_read(q, call);
+    over(q);
+}
+
+/* --- what it uses and changes --- */
+
+#define REQUEST_OF(w) ((struct request *)((char *)(w) - offsetof(struct request, watch)))
+
+static void note_use(struct wg_watch *w, struct wg_frame *f, const wg_gfid *gfid, struct wg_str name)
+{
+    struct request *q = REQUEST_OF(w);
+    struct wg_leases *t = &q->session->server->leases;
+
+    (void)f;
+    if (!q->asks)
+        return;
+    q->noted = true;
+    if (wg_lease_add(t, atomic_load(&q->session->holder), gfid, name))
+        return;
+    q->asks = false;
+    atomic_fetch_add_explicit(&t->overflowed, 1, memory_order_relaxed);
+    wg_leases_crowded(t);
+}
+
+static void note_change(struct wg_watch *w, struct wg_frame *f, const wg_gfid *gfid, struct wg_str name)
+{
+    struct request *q = REQUEST_OF(w);
+
+    (void)f;
+    if (q->modifies)
+        wg_leases_changed(&q->changes, gfid, name);
+    else /* in passing */
+        wg_leases_tell(&q->session->server->leases,
+                       &(struct wg_event){ WG_EV_INVALIDATE, *gfid, name });
+}
+
+static void watch(struct request *q, struct wg_call *call, const struct wg_request *r)
+{
+    struct wg_session *s = q->session;
+
+    q->watch = (struct wg_watch){ note_use, note_change };
+    if (r->drop)
+        q->lease = (uint8_t)wg_holder_touch(&s->server->leases, s, &s->holder, s->client, r->drop);
+    q->asks = !q->modifies && (r->flags & WG_REQ_LEASE) && (q->lease & WG_LEASE_RENEWED);
+    if (q->modifies)
+        q->changes = (struct wg_changes){ .leases = &s->server->leases, .arena = &call->arena,
+                                          .own = atomic_load(&s->holder), .list = r->drop != 0,
+                                          .done = forgotten };
+    call->want_lease = q->asks;
+    call->watch = q->modifies || q->asks ? &q->watch : NULL;
 }
 
 /* --- the request --- */
@@ -184,7 +280,7 @@ static void not_run(struct wg_server_lane *l, struct request *q, enum wg_verdict
         return;
     case WG_ANSWERED:
         atomic_fetch_add_explicit(&server->replays, 1, memory_order_relaxed);
-        send_body(l, q->id, found->reply, found->len, (struct wg_data){ 0 });
+        send_body(l, q->id, q->lease, found->reply, found->len, (struct wg_data){ 0 });
         break;
     case WG_IS_STALE:
         atomic_fetch_add_explicit(&server->stale, 1, memory_order_relaxed);
@@ -211,7 +307,7 @@ static void answer_again(struct request *q, const struct wg_found *found)
     struct wg_server_lane *l = wg_replycache_end(&s->cache, q->id, found->reply, found->len);
 
     atomic_fetch_add_explicit(&s->server->replays, 1, memory_order_relaxed);
-    send_body(l, q->id, found->reply, found->len, (struct wg_data){ 0 });
+    send_body(l, q->id, q->lease, found->reply, found->len, (struct wg_data){ 0 });
     wg_session_ended(s);
     wg_server_lane_unref(l);
 }
@@ -272,7 +368,7 @@ static bool begin(struct wg_server_lane *l, const struct wg_msg_hdr *hdr, struct
         malformed(l, "malformed request");
         return false;
     }
-    *q = (struct request){ .session = l->session, .id = hdr->id, .op = r.op };
+    *q = (struct request){ .session = l->session, .call = call, .id = hdr->id, .op = r.op };
     if (r.op >= WG_OP_MAX || !wg_fops[r.op].kind) {
         send_error(l, hdr->id, r.op, 0, ENOTSUP);
         return false;
@@ -298,6 +394,7 @@ static bool begin(struct wg_server_lane *l, const struct wg_msg_hdr *hdr, struct
         r.expires_ns = wg_now_coarse_ns() + EXPIRY_MAX_NS;
     fill_call(call, &r);
     call->peer = l->session->peer; /* the session outlives its calls */
+    watch(q, call, &r);
     if (!admit(l, q, &r))
         return false;
     start(l, call, in);

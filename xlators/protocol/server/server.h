@@ -2,14 +2,17 @@
 /*
  * protocol/server, inside: the top of a brick's graph; owns the listeners. Files: server.c (the
  * class), session.c (clients and their lanes, the handshake), request.c (from message to call and
- * back), check.c (arguments from outside), replycache.c, orphans.c.
+ * back), check.c (arguments from outside), replycache.c, orphans.c, lease.c (and leasetable.c,
+ * leasefile.c: what clients remember).
  *
  * Threads: requests begin on their lane's reader and are answered by whoever finishes them.
- * Lock order: server's lock, session's lock, an entry's lock, the orphans'. None is held while a call starts.
+ * Lock order: server's lock, a holder's (lease.h), session's lock, an entry's lock, the orphans'.
+ * None is held while a call starts.
  */
 #ifndef WG_SERVER_H
 #define WG_SERVER_H
 
+#include "xlators/protocol/server/lease.h"
 #include "xlators/protocol/server/orphans.h"
 #include "xlators/protocol/server/replycache.h"
 #include "transport.h"
@@ -29,6 +32,7 @@ struct wg_server {
     struct wg_session *sessions;
     unsigned nsessions;
     struct wg_orphans orphans;    /* answers of clients that went away */
+    struct wg_leases leases;      /* what clients remember */
     atomic_uint_least64_t replays, stale, late, refused, malformed, forbidden;
 };
 
@@ -45,6 +49,7 @@ struct wg_session {
     uint32_t slots;
     bool puller;                  /* another brick, that may read references only */
     struct wg_replycache cache;
+    _Atomic(struct wg_holder *) holder; /* NULL: it remembers nothing */
     atomic_bool away;             /* it has no lane: what ends now goes to the orphans too */
     atomic_uint running;          /* calls; the last that a call's end touches */
     pthread_mutex_t lock;         /* of the lanes' list and their waits */
@@ -82,6 +87,8 @@ void wg_session_resume(struct wg_session *s);
 void wg_server_forget_all(struct wg_server *v);
 /* Sends a message of ours on l, with the brick's clock. */
 int wg_server_send(struct wg_server_lane *l, struct wg_msg *m);
+/* The same on any lane of s that is open; ENOTCONN. */
+int wg_session_send(struct wg_session *s, struct wg_msg *m);
 
 /* request.c */
 void wg_server_request(struct wg_server_lane *l, const struct wg_msg_hdr *hdr, const void *body,

@@ -18,10 +18,23 @@ int wg_server_send(struct wg_server_lane *l, struct wg_msg *m)
     return wg_lane_send(l->lane, m);
 }
 
+int wg_session_send(struct wg_session *s, struct wg_msg *m)
+{
+    int err = ENOTCONN;
+
+    pthread_mutex_lock(&s->lock);
+    for (struct wg_server_lane *l = s->lanes; l && err; l = l->next)
+        if (atomic_load(&l->welcomed))
+            err = wg_server_send(l, m);
+    pthread_mutex_unlock(&s->lock);
+    return err;
+}
+
 /* --- lives --- */
 
 static void session_free(struct wg_session *s)
 {
+    wg_holder_leave(&s->server->leases, atomic_load(&s->holder));
     wg_replycache_fini(&s->cache);
     pthread_mutex_destroy(&s->lock);
     free(s);
@@ -66,7 +79,8 @@ static bool forgettable(struct wg_session *s, uint64_t now)
     pthread_mutex_lock(&s->lock);
     away = s->nlanes == 0;
     pthread_mutex_unlock(&s->lock);
-    return away && atomic_load(&s->running) == 0 && now > atomic_load(&s->cache.last_expiry);
+    return away && atomic_load(&s->running) == 0 && now > atomic_load(&s->cache.last_expiry) &&
+           wg_holder_forgettable(atomic_load(&s->holder), now);
 }
 
 /* Under the server's lock. */
@@ -171,7 +185,8 @@ static struct wg_session *join(struct wg_server *v, const struct wg_hello *h, co
 static void say_welcome(struct wg_server_lane *l)
 {
     struct wg_server *v = l->server;
-    struct wg_welcome w = { .version = WG_WIRE_VERSION, .lease_ms = v->lease_ms };
+    struct wg_welcome w = { .version = WG_WIRE_VERSION, .lease_ms = v->lease_ms,
+                            .cache_ms = (uint32_t)(v->leases.term_ns / 1000000) };
     struct wg_iobuf *buf = wg_iobuf_get(WG_MSG_BODY_MAX);
     struct wg_enc e;
 
@@ -227,6 +242,7 @@ static void answer(struct wg_server_lane *l, uint64_t epoch, bool welcome)
 void wg_session_ended(struct wg_session *s)
 {
     struct wg_server_lane *l;
+    struct wg_holder *h = NULL;
 
     if (atomic_load(&s->waits) == 0)
         return;
@@ -239,9 +255,13 @@ void wg_session_ended(struct wg_session *s)
         l->wait_epoch = 0;
         atomic_fetch_sub(&s->waits, 1);
         answer(l, epoch, l->wait_welcome);
+        if (l->wait_welcome)
+            h = atomic_load(&s->holder);
         l->wait_welcome = false;
     }
     pthread_mutex_unlock(&s->lock);
+    /* What was sent on a lane that broke is said again on the new one. */
+    wg_holder_resend(h);
 }
 
 /* --- bounds --- */
@@ -349,6 +369,19 @@ static void hello(struct wg_server_lane *l, struct wg_dec *d)
     answer_after(l, h.settle, true);
 }
 
+/* A client that is idle keeps its lease. */
+static void lease(struct wg_server_lane *l, uint64_t id, uint64_t drop)
+{
+    struct wg_session *s = l->session;
+    uint8_t body[32];
+    struct wg_enc e = { .at = body, .end = body + sizeof body };
+    unsigned flags = drop ? wg_holder_touch(&l->server->leases, s, &s->holder, s->client, drop) : 0;
+
+    wg_put_number(&e, drop);
+    wg_server_send(l, &(struct wg_msg){ .type = WG_MSG_LEASE_OK, .flags = (uint16_t)flags, .id = id,
+                                        .body = body, .body_len = (uint32_t)(e.at - body) });
+}
+
 /* --- lanes --- */
 
 static void lane_up(struct wg_lane *lane, uint64_t conn)
@@ -372,7 +405,7 @@ static void lane_message(struct wg_lane *lane, const struct wg_msg_hdr *hdr, con
 {
     struct wg_server_lane *l = wg_lane_user(lane);
     struct wg_dec d = { .at = body, .end = (const uint8_t *)body + hdr->body_len };
-    uint64_t epoch;
+    uint64_t number;
 
     if (l && atomic_load(&l->welcomed) && hdr->type == WG_MSG_REQUEST)
         return wg_server_request(l, hdr, body, payload);
@@ -381,8 +414,12 @@ static void lane_message(struct wg_lane *lane, const struct wg_msg_hdr *hdr, con
         return;
     if (hdr->type == WG_MSG_HELLO)
         hello(l, &d);
-    else if (atomic_load(&l->welcomed) && hdr->type == WG_MSG_EPOCH && !wg_get_number(&d, &epoch))
-        answer_after(l, epoch, false);
+    else if (atomic_load(&l->welcomed) && hdr->type == WG_MSG_RECALLED)
+        wg_holder_recalled(&l->server->leases, atomic_load(&l->session->holder), hdr->id);
+    else if (atomic_load(&l->welcomed) && hdr->type == WG_MSG_LEASE && !wg_get_number(&d, &number))
+        lease(l, hdr->id, number);
+    else if (atomic_load(&l->welcomed) && hdr->type == WG_MSG_EPOCH && !wg_get_number(&d, &number))
+        answer_after(l, number, false);
     else
         broken(l, "unexpected message");
 }
@@ -390,6 +427,7 @@ static void lane_message(struct wg_lane *lane, const struct wg_msg_hdr *hdr, con
 static void leave(struct wg_server_lane *l)
 {
     struct wg_session *s = l->session;
+    struct wg_holder *h = atomic_load(&s->holder);
     bool away;
 
     pthread_mutex_lock(&s->lock);
@@ -413,6 +451,8 @@ static void leave(struct wg_server_lane *l)
     if (away)
         wg_orphans_take(&s->server->orphans, &s->cache, wg_now_coarse_ns());
     pthread_mutex_unlock(&s->lock);
+    /* Recalls that were on their way on it; s may be forgotten by now, but a holder stays. */
+    wg_holder_resend(h);
 }
 
 static void lane_down(struct wg_lane *lane, const struct wg_down *why)
