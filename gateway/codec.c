@@ -609,10 +609,10 @@ static void show_statfs(struct wg_show *s, const struct wg_statfs *v)
 #undef IN
 #undef OUT
 
-/* A str "ref" is a reference, as good as a key; "meta" is a front end's own packing, not for reading. */
+/* A str "meta" is a front end's own packing: users' metadata, not for reading here. */
 static bool kept_back(const char *type, const char *field)
 {
-    return strcmp(type, "str") == 0 && (strcmp(field, "ref") == 0 || strcmp(field, "meta") == 0);
+    return strcmp(type, "str") == 0 && strcmp(field, "meta") == 0;
 }
 
 static void show_length(struct wg_show *s, const void *v)

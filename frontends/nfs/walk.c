@@ -87,6 +87,8 @@ void nfs_walk(struct nfs_exports *t, struct nfs_export *e, const char *path,
     w->owner = owner;
     w->ref.gfid = WG_ROOT_GFID;
     call->owner = w;
+    call->object = wg_str_of(w->path);
+    wg_strdup(&call->arena, wg_str_of(e->path), &call->share); /* for dumps; without it they say less */
     call->deadline_ns = call->begin_ns + t->timeout_ms * 1000000ull;
     /* "." first: it gives the root's hint, so that its handle is the same on every way to it. */
     lookup(w, WG_STR("."));

@@ -56,7 +56,7 @@ void wg_hold_frame(struct wg_hold *h, struct wg_held *w, struct wg_frame *f, uin
 {
     *w = (struct wg_held){ .hold = h, .frame = f, .go = go };
     pthread_mutex_lock(&h->lock);
-    w->until_ns = wg_now_ns() + (atomic_load(&h->releases) == releases ? ns : 0);
+    w->until_ns = wg_now_ns() + (!h->closed && atomic_load(&h->releases) == releases ? ns : 0);
     w->next = h->first;
     if (w->next)
         w->next->prev = w;
@@ -86,6 +86,14 @@ void wg_hold_release(struct wg_hold *h)
         next = go->next; /* the frame, and this with it, may be gone after the next line */
         go_on(go);
     }
+}
+
+void wg_hold_close(struct wg_hold *h)
+{
+    pthread_mutex_lock(&h->lock);
+    h->closed = true;
+    pthread_mutex_unlock(&h->lock);
+    wg_hold_release(h);
 }
 
 unsigned wg_hold_count(struct wg_hold *h)

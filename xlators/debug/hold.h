@@ -26,6 +26,7 @@ struct wg_hold {
     unsigned n;
     atomic_uint releases;   /* how many there were; changes under the lock */
     bool offload;           /* what goes on may block: not on a worker */
+    bool closed;            /* nothing is held any more */
 };
 
 void wg_hold_init(struct wg_hold *h, bool offload);
@@ -38,6 +39,8 @@ void wg_hold_frame(struct wg_hold *h, struct wg_held *w, struct wg_frame *f, uin
                    wg_handler *go);
 /* All that are held go on at once. */
 void wg_hold_release(struct wg_hold *h);
+/* The same, and from now on nothing is held: at the end of a graph. */
+void wg_hold_close(struct wg_hold *h);
 unsigned wg_hold_count(struct wg_hold *h);
 
 #endif

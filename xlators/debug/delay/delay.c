@@ -198,9 +198,9 @@ static int delay_init(struct wg_xlator *xl)
     return err;
 }
 
-static void delay_stop(struct wg_xlator *xl)
+static void delay_drain(struct wg_xlator *xl)
 {
-    wg_hold_release(&((struct delay *)xl->priv)->hold);
+    wg_hold_close(&((struct delay *)xl->priv)->hold);
 }
 
 static void delay_dump(struct wg_xlator *xl, struct wg_dump *d)
@@ -220,7 +220,7 @@ const struct wg_class wg_debug_delay = {
     .min_children = 1,
     .max_children = 1,
     .init = delay_init,
-    .stop = delay_stop,
+    .drain = delay_drain,
     .fini = delay_fini,
     .reload = delay_reload,
     .dump = delay_dump,

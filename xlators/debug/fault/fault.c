@@ -232,9 +232,9 @@ static int fault_init(struct wg_xlator *xl)
     return err;
 }
 
-static void fault_stop(struct wg_xlator *xl)
+static void fault_drain(struct wg_xlator *xl)
 {
-    wg_hold_release(&((struct fault *)xl->priv)->hold);
+    wg_hold_close(&((struct fault *)xl->priv)->hold);
 }
 
 static void fault_dump(struct wg_xlator *xl, struct wg_dump *d)
@@ -256,7 +256,7 @@ const struct wg_class wg_debug_fault = {
     .min_children = 1,
     .max_children = 1,
     .init = fault_init,
-    .stop = fault_stop,
+    .drain = fault_drain,
     .fini = fault_fini,
     .reload = fault_reload,
     .dump = fault_dump,
