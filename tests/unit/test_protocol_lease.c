@@ -297,7 +297,7 @@ static struct ear *ear_of(struct wg_graph *g)
 
 static struct wg_client *client_of(struct wg_graph *g)
 {
-    return g->first->priv;
+    return wg_graph_find(g, "client")->priv;
 }
 
 static struct wg_leases *leases_of(struct wg_graph *brick)
