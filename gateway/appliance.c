@@ -7,6 +7,7 @@
 
 #include <cjson/cJSON.h>
 #include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,6 +20,8 @@
 #include "process.h"
 #include "transport.h"
 #include "volgen.h"
+#include "volume.h"
+#include "volumes.h"
 #include "work.h"
 
 #define WG_LOG_PART "gateway"
@@ -37,13 +40,12 @@ struct doors {
 struct appliance {
     struct wg_settings *s;
     const struct wg_appliance_run *run;
-    struct wg_graph **graphs; /* by volume */
-    unsigned ngraphs;
     uint8_t key[16];
     struct doors *doors;
     struct wg_s3 *s3;
     bool nfs_up;
     struct wg_process process;
+    pthread_mutex_t lock; /* s, against the control socket's thread */
 };
 
 static unsigned volume_index(const struct wg_settings *s, const char *name)
@@ -54,6 +56,13 @@ static unsigned volume_index(const struct wg_settings *s, const char *name)
     while (name && i < s->volumes.n && strcmp(v[i].name, name) != 0)
         i++;
     return name ? i : 0;
+}
+
+static const char *s3_volume(const struct wg_settings *s)
+{
+    const struct wg_set_volume *v = s->volumes.items;
+
+    return s->s3.volume ? s->s3.volume : v[0].name;
 }
 
 static enum wg_nfs_squash squash_of(const char *word)
@@ -109,7 +118,7 @@ static int fill_volumes(struct doors *d, const struct appliance *a, const struct
 
     for (unsigned i = 0; i < s->volumes.n; i++) {
         d->volumes[i] = (struct wg_nfs_volume){
-            .name = v[i].name, .volume = a->graphs[i]->volume, .fileid32 = s->nfs.fileid32,
+            .name = v[i].name, .volume = wg_volume_find(v[i].name), .fileid32 = s->nfs.fileid32,
         };
         memcpy(d->volumes[i].key, a->key, sizeof a->key);
         if (wg_volgen_id(v[i].name, v[i].id, d->volumes[i].id)) {
@@ -151,7 +160,7 @@ static bool has_volume(const struct wg_s3_volume *v, unsigned n, const char *nam
     return false;
 }
 
-static void fill_s3(struct doors *d, const struct appliance *a, const struct wg_settings *s)
+static void fill_s3(struct doors *d, const struct wg_settings *s)
 {
     const struct wg_set_s3 *c = &s->s3;
     unsigned first = volume_index(s, c->volume), more = 0;
@@ -164,10 +173,10 @@ static void fill_s3(struct doors *d, const struct appliance *a, const struct wg_
         unsigned v = volume_index(s, c->volumes.s[i]);
 
         if (v != first && !has_volume(d->buckets, more, c->volumes.s[i]))
-            d->buckets[more++] = (struct wg_s3_volume){ c->volumes.s[i], a->graphs[v]->volume };
+            d->buckets[more++] = (struct wg_s3_volume){ c->volumes.s[i], wg_volume_find(c->volumes.s[i]) };
     }
     d->s3 = (struct wg_s3_config){
-        .volume = a->graphs[first]->volume,
+        .volume = wg_volume_find(((const struct wg_set_volume *)s->volumes.items)[first].name),
         .volume_name = ((const struct wg_set_volume *)s->volumes.items)[first].name,
         .more = d->buckets, .nmore = more,
         .http = c->port ? d->http : NULL, .https = c->tls_port ? d->https : NULL,
@@ -201,28 +210,8 @@ static struct doors *doors_new(const struct appliance *a, const struct wg_settin
     }
     fill_exports(d, s);
     fill_nfs(d, s);
-    fill_s3(d, a, s);
+    fill_s3(d, s);
     return d;
-}
-
-static int graphs_up(struct appliance *a)
-{
-    const struct wg_set_volume *v = a->s->volumes.items;
-
-    a->graphs = calloc(a->s->volumes.n, sizeof *a->graphs);
-    if (!a->graphs)
-        return ENOMEM;
-    for (unsigned i = 0; i < a->s->volumes.n; i++) {
-        struct wg_graph *g = wg_volgen_graph(a->s, &v[i], wg_settings_complain, NULL);
-        int err = g ? wg_process_graph_up(&g) : EINVAL;
-
-        if (err)
-            return err;
-        if (a->ngraphs)
-            a->graphs[a->ngraphs - 1]->next = g;
-        a->graphs[a->ngraphs++] = g;
-    }
-    return 0;
 }
 
 static int doors_up(struct appliance *a)
@@ -256,12 +245,15 @@ static struct wg_appliance_ports ports(const struct appliance *a)
 
 static void status(cJSON *answer, void *arg)
 {
-    const struct appliance *a = arg;
-    const struct wg_set_volume *v = a->s->volumes.items;
-    const struct wg_set_export *e = a->s->exports.items;
+    struct appliance *a = arg;
     struct wg_appliance_ports p = ports(a);
+    const struct wg_set_volume *v;
+    const struct wg_set_export *e;
     cJSON *list, *door;
 
+    pthread_mutex_lock(&a->lock);
+    v = a->s->volumes.items;
+    e = a->s->exports.items;
     list = cJSON_AddArrayToObject(answer, "volumes");
     for (unsigned i = 0; i < a->s->volumes.n; i++) {
         cJSON *item = cJSON_CreateObject();
@@ -274,6 +266,7 @@ static void status(cJSON *answer, void *arg)
     list = cJSON_AddArrayToObject(answer, "exports");
     for (unsigned i = 0; i < a->s->exports.n; i++)
         cJSON_AddItemToArray(list, cJSON_CreateString(e[i].path));
+    pthread_mutex_unlock(&a->lock);
     if (a->nfs_up) {
         door = cJSON_AddObjectToObject(answer, "nfs");
         cJSON_AddNumberToObject(door, "port", p.nfs);
@@ -286,20 +279,46 @@ static void status(cJSON *answer, void *arg)
     }
 }
 
-/* Whether the new settings have the same volumes: graphs are not replaced while running yet. */
-static bool same_graphs(const struct wg_settings *old, const struct wg_settings *new)
+/* The front doors by the new settings, over volumes that are there already. */
+static int change_doors(struct appliance *a, struct wg_settings *s)
 {
-    const struct wg_set_volume *a = old->volumes.items, *b = new->volumes.items;
-    bool same = old->volumes.n == new->volumes.n;
+    struct doors *d = doors_new(a, s);
 
-    for (unsigned i = 0; same && i < old->volumes.n; i++) {
-        char *x = wg_volgen_volume(old, &a[i]), *y = wg_volgen_volume(new, &b[i]);
-
-        same = x && y && strcmp(x, y) == 0;
-        free(x);
-        free(y);
+    if (!d || (a->nfs_up && wg_nfs_reload(&d->nfs))) {
+        doors_free(d);
+        return EINVAL;
     }
+    doors_free(a->doors);
+    a->doors = d;
+    return 0;
+}
+
+static bool same_buckets(const struct wg_settings *a, const struct wg_settings *b)
+{
+    bool same = strcmp(s3_volume(a), s3_volume(b)) == 0 && a->s3.volumes.n == b->s3.volumes.n;
+
+    for (unsigned i = 0; same && i < a->s3.volumes.n; i++)
+        same = strcmp(a->s3.volumes.s[i], b->s3.volumes.s[i]) == 0;
     return same;
+}
+
+static int change(struct appliance *a, struct wg_settings *s)
+{
+    int err;
+
+    if (a->s3 && !same_buckets(a->s, s)) {
+        wg_error("%s:%d: the volumes of S3 can't change while it runs", s->file, s->s3.line);
+        return EBUSY;
+    }
+    err = wg_volumes_apply(a->s, s);
+    if (err)
+        return err;
+    err = change_doors(a, s);
+    if (!err)
+        wg_volumes_close(a->s, s);
+    else if (wg_volumes_apply(s, a->s) == 0)
+        wg_volumes_close(s, a->s);
+    return err;
 }
 
 /* SIGHUP. What can't be taken stays as it was, and the log says so. */
@@ -307,10 +326,10 @@ static void reload(void *arg)
 {
     struct appliance *a = arg;
     struct wg_settings *s = a->run->again ? a->run->again(a->run->arg) : NULL, *old = a->s;
-    struct doors *d;
+    const struct wg_set_volume *v = old->volumes.items;
 
-    for (unsigned i = 0; i < a->ngraphs; i++)
-        wg_process_graph_reload(a->graphs[i]);
+    for (unsigned i = 0; i < old->volumes.n; i++)
+        wg_volume_reload(wg_volume_find(v[i].name));
     if (a->s3)
         wg_s3_reload(a->s3);
     if (!s || wg_settings_check_gateway(s, wg_settings_log, NULL)) {
@@ -318,21 +337,14 @@ static void reload(void *arg)
         wg_settings_free(s);
         return;
     }
-    if (!same_graphs(a->s, s)) {
-        wg_warning("volumes or bricks have changed: they count after a restart; the rest is kept too");
-        wg_settings_free(s);
-        return;
-    }
     wg_process_logs(s);
-    d = doors_new(a, s);
-    if (!d || (a->nfs_up && wg_nfs_reload(&d->nfs))) {
-        doors_free(d);
+    if (change(a, s)) {
         wg_settings_free(s);
         return;
     }
-    doors_free(a->doors);
-    a->doors = d;
+    pthread_mutex_lock(&a->lock);
     a->s = s;
+    pthread_mutex_unlock(&a->lock);
     wg_settings_free(old);
     wg_notice("reloaded");
 }
@@ -354,8 +366,7 @@ static int stop(struct appliance *a)
         _Exit(WG_EXIT_FAILED); /* their threads run on, so memory can't be freed in order */
     }
     wg_control_stop();
-    for (unsigned i = a->ngraphs; i-- > 0;)
-        wg_process_graph_down(a->graphs[i]);
+    wg_volumes_stop(a->s->drain_ms);
     wg_work_stop();
     return 0;
 }
@@ -368,7 +379,7 @@ static int up(struct appliance *a)
     if (err)
         return err;
     wg_transport_register_dump();
-    err = graphs_up(a);
+    err = wg_volumes_apply(NULL, a->s);
     /* After the graphs: with serve, the state is inside the store's private directory. */
     if (!err)
         err = wg_process_directory(a->s->state);
@@ -379,8 +390,7 @@ static int up(struct appliance *a)
         err = a->run->prepare(a->run->arg, a->s);
     if (!err)
         err = doors_up(a);
-    a->process = (struct wg_process){ .role = a->run->role, .graphs = a->graphs,
-                                      .ngraphs = a->ngraphs, .status = status, .arg = a };
+    a->process = (struct wg_process){ .role = a->run->role, .status = status, .arg = a };
     if (!err)
         err = wg_process_control(&a->process, a->run->control ? a->run->control : a->s->control);
     return err;
@@ -388,7 +398,7 @@ static int up(struct appliance *a)
 
 int wg_appliance_run(struct wg_settings *s, const struct wg_appliance_run *run)
 {
-    struct appliance a = { .s = s, .run = run };
+    struct appliance a = { .s = s, .run = run, .lock = PTHREAD_MUTEX_INITIALIZER };
     struct wg_appliance_ports p;
     int err, sig;
 
@@ -407,7 +417,6 @@ int wg_appliance_run(struct wg_settings *s, const struct wg_appliance_run *run)
     }
     stop(&a);
     doors_free(a.doors);
-    free(a.graphs);
     wg_settings_free(a.s);
     if (!err)
         wg_notice("stopped");

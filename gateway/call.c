@@ -99,15 +99,20 @@ static void init_shards(void)
  * replaces it takes each of these locks afterwards (wg_graph_idle): so a call is either counted in the
  * old graph by then, or sees the new one.
  */
-static void register_call(struct wg_call *call, struct wg_volume *volume)
+static int register_call(struct wg_call *call, struct wg_volume *volume)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
 
     pthread_once(&once, init_shards);
     call->shard = wg_thread_number() % WG_CALL_SHARDS;
     pthread_mutex_lock(&shards[call->shard].lock);
-    if (volume)
+    if (volume) {
         call->graph = atomic_load_explicit(&volume->graph, memory_order_acquire);
+        if (!call->graph) { /* closed */
+            pthread_mutex_unlock(&shards[call->shard].lock);
+            return ENOTCONN;
+        }
+    }
     if (call->graph)
         call->graph->count[call->shard].in++;
     call->dump_prev = NULL;
@@ -117,6 +122,7 @@ static void register_call(struct wg_call *call, struct wg_volume *volume)
     shards[call->shard].first = call;
     pthread_mutex_unlock(&shards[call->shard].lock);
     atomic_fetch_add_explicit(&live, 1, memory_order_relaxed);
+    return 0;
 }
 
 static void unregister_call(struct wg_call *call)
@@ -148,8 +154,10 @@ static struct wg_call *new_call(struct wg_graph *graph, struct wg_volume *volume
     call->what = what;
     call->begin_ns = wg_now_ns();
     atomic_init(&call->refs, 1);
-    register_call(call, volume);
-    return call;
+    if (register_call(call, volume) == 0)
+        return call;
+    wg_pool_put(&calls, call);
+    return NULL;
 }
 
 struct wg_call *wg_call_new(struct wg_graph *graph, enum wg_frontend from, const char *what)

@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "dump.h"
-#include "graph.h"
+#include "volume.h"
 #include "iobuf.h"
 #include "options.h"
 #include "pool.h"
@@ -221,9 +221,12 @@ static void dump_call(struct wg_call *call, void *arg)
     wg_dump_end(d);
 }
 
-static void dump_xlator(struct wg_dump *d, struct wg_xlator *xl)
+static void dump_xlator(struct wg_dump *d, struct wg_xlator *xl, const char *volume, bool draining)
 {
     wg_dump_object(d, NULL);
+    wg_dump_str(d, "volume", volume);
+    if (draining)
+        wg_dump_bool(d, "draining", true); /* of a graph that was replaced and still has calls */
     wg_dump_str(d, "name", xl->name);
     wg_dump_str(d, "type", xl->class->type);
     wg_dump_array(d, "subvolumes");
@@ -263,6 +266,11 @@ static void dump_pool(const struct wg_pool *p, void *arg)
     wg_dump_u64(d, "used", atomic_load_explicit(&p->used, memory_order_relaxed));
     wg_dump_u64(d, "free", __atomic_load_n(&p->count, __ATOMIC_RELAXED)); /* besides those of threads */
     wg_dump_end(d);
+}
+
+static void dump_of_volume(struct wg_volume *v, struct wg_xlator *xl, bool draining, void *arg)
+{
+    dump_xlator(arg, xl, v->name, draining);
 }
 
 static void dump_memory(struct wg_dump *d)
@@ -334,9 +342,11 @@ cJSON *wg_dump_tree(struct wg_graph *graph)
         wg_dump_end(&d);
     }
     wg_dump_array(&d, "xlators");
-    for (; graph; graph = graph->next)
+    if (graph)
         wg_graph_each(graph, xl)
-            dump_xlator(&d, xl);
+            dump_xlator(&d, xl, NULL, false);
+    else
+        wg_volumes_each(dump_of_volume, &d);
     wg_dump_end(&d);
     return d.open[0];
 }

@@ -32,7 +32,7 @@ struct wg_dump_section {
 void wg_dump_register(struct wg_dump_section *s);
 
 /*
- * A whole dump: calls and their frames, sections, each xlator's own (of graph, may be NULL).
+ * A whole dump: calls and their frames, sections, each xlator's own: of graph, or (NULL) of all volumes.
  * Text or JSON, allocated, the caller frees; NULL when memory is out.
  */
 struct wg_graph;

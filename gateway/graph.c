@@ -115,43 +115,67 @@ static void add_listener(struct wg_xlator **list, unsigned *n, struct wg_xlator 
     list[(*n)++] = xl;
 }
 
-/* Parents are declared after their children: theirs are known when a child's are gathered. */
-static int set_listeners(struct wg_graph *g, int at)
+static bool contains(const struct wg_graph *g, const struct wg_xlator *xl)
 {
-    struct wg_xlator **list = calloc((size_t)g->nxlators + 1, sizeof(struct wg_xlator *));
-    struct wg_xlator *xl = g->xlators[at];
-    unsigned n = 0;
+    for (int i = 0; i < g->nxlators; i++)
+        if (g->xlators[i] == xl)
+            return true;
+    return false;
+}
 
-    if (!list)
-        return ENOMEM;
-    for (int j = at + 1; j < g->nxlators; j++) {
-        struct wg_xlator *up = g->xlators[j];
+/* Those above xl in g that listen, nearest first: parents are declared after their children. */
+static void add_listeners(const struct wg_graph *g, const struct wg_xlator *xl, bool *above,
+                          struct wg_xlator **list, unsigned *n)
+{
+    memset(above, 0, (size_t)g->nxlators);
+    for (int i = 0; i < g->nxlators; i++) {
+        struct wg_xlator *up = g->xlators[i];
 
-        if (!is_child(xl, up))
-            continue;
-        if (up->class->event)
-            add_listener(list, &n, up);
-        for (unsigned i = 0; i < up->nlisteners; i++)
-            add_listener(list, &n, up->listeners[i]);
+        above[i] = is_child(xl, up);
+        for (int j = 0; j < i && !above[i]; j++)
+            above[i] = above[j] && is_child(g->xlators[j], up);
+        if (above[i] && up->class->event)
+            add_listener(list, n, up);
     }
-    wg_listeners_set(xl, list, n);
-    return 0;
+}
+
+int wg_graph_listen(struct wg_graph *const *graphs, unsigned n)
+{
+    unsigned total = 0, widest = 0;
+    bool *above;
+    int err = 0;
+
+    for (unsigned i = 0; i < n; i++) {
+        total += (unsigned)graphs[i]->nxlators;
+        widest = (unsigned)graphs[i]->nxlators > widest ? (unsigned)graphs[i]->nxlators : widest;
+    }
+    above = calloc(widest + 1, sizeof *above);
+    for (unsigned i = 0; above && i < n && !err; i++)
+        for (int k = 0; k < graphs[i]->nxlators && !err; k++) {
+            struct wg_xlator *xl = graphs[i]->xlators[k], **list;
+            unsigned heard = 0;
+
+            list = calloc(total + 1, sizeof(struct wg_xlator *));
+            if (!list) {
+                err = ENOMEM;
+                break;
+            }
+            for (unsigned j = 0; j < n; j++)
+                if (contains(graphs[j], xl))
+                    add_listeners(graphs[j], xl, above, list, &heard);
+            wg_listeners_set(xl, list, heard);
+        }
+    free(above);
+    return above ? err : ENOMEM;
 }
 
 /* Children first, so that a parent may use what is below as soon as it starts. */
 int wg_graph_start(struct wg_graph *g)
 {
     struct wg_xlator *xl;
+    int err;
 
-    for (int i = g->nxlators; i-- > 0;) {
-        int err = set_listeners(g, i);
-
-        if (err)
-            return err;
-    }
     wg_graph_each(g, xl) {
-        int err;
-
         if (xl->state != WG_XL_READY)
             continue;
         err = xl->class->start ? xl->class->start(xl) : 0;
@@ -162,23 +186,56 @@ int wg_graph_start(struct wg_graph *g)
         }
         xl->state = WG_XL_STARTED;
     }
-    return 0;
+    err = g->volume == &g->alone ? wg_graph_listen(&g, 1) : 0;
+    if (err)
+        stop_all(g);
+    return err;
+}
+
+void wg_xlator_drain(struct wg_xlator *xl)
+{
+    if (xl->state != WG_XL_STARTED || xl->drained)
+        return;
+    xl->drained = true;
+    if (xl->class->drain)
+        xl->class->drain(xl);
+}
+
+void wg_graph_drain(struct wg_graph *g)
+{
+    struct wg_xlator *xl;
+
+    wg_graph_each(g, xl)
+        if (xl->refs == 1)
+            wg_xlator_drain(xl);
 }
 
 void wg_graph_stop(struct wg_graph *g)
 {
+    wg_graph_drain(g);
     stop_all(g);
     fini_all(g);
 }
 
-static void free_xlator(struct wg_xlator *xl)
+void wg_graph_stop_door(struct wg_graph *g)
+{
+    struct wg_xlator *xl = g->top;
+
+    wg_graph_drain(g);
+    if (!xl->class->door || xl->state != WG_XL_STARTED)
+        return;
+    if (xl->class->stop)
+        xl->class->stop(xl);
+    xl->state = WG_XL_READY;
+}
+
+void wg_xlator_free(struct wg_xlator *xl)
 {
     if (xl->class && xl->class->forget)
         xl->class->forget(xl->class);
     for (struct wg_kv *kv = xl->options, *more; kv; kv = more) {
         more = kv->next;
-        free(kv->text);
-        free(kv);
+        wg_kv_free(kv);
     }
     free(xl->children);
     free(xl->listeners);
@@ -216,7 +273,7 @@ void wg_graph_free(struct wg_graph *g)
     }
     for (int i = g->nxlators; i-- > 0;)
         if (--g->xlators[i]->refs == 0)
-            free_xlator(g->xlators[i]);
+            wg_xlator_free(g->xlators[i]);
     free(g->xlators);
     free(g->text);
     free(g->file);

@@ -132,6 +132,15 @@ static size_t head(char *line, size_t size, const char *part, enum wg_level leve
     return n + (size_t)snprintf(line + n, size - n, ".%03ldZ %s %s: ", now.tv_nsec / 1000000, names[level], part);
 }
 
+static __thread char *captured;
+static __thread size_t captured_size;
+
+void wg_log_capture(char *buf, size_t size)
+{
+    captured = buf;
+    captured_size = size;
+}
+
 void wg_log_(const char *part, enum wg_level level, const char *fmt, ...)
 {
     char text[LINE_MAX_BYTES / 2], line[LINE_MAX_BYTES];
@@ -142,6 +151,8 @@ void wg_log_(const char *part, enum wg_level level, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
+    if (captured && level == WG_ERROR && !captured[0])
+        snprintf(captured, captured_size, "%s", text);
     /* A client's bytes must not forge lines or move a terminal's cursor. */
     for (const unsigned char *c = (unsigned char *)text; *c && n < sizeof line - 6; c++) {
         if (*c < 0x20 || *c == 0x7f)

@@ -11,6 +11,7 @@
 
 #include <stdarg.h>
 #include <stdbool.h>
+#include <stddef.h>
 
 enum wg_level { WG_ERROR, WG_WARNING, WG_NOTICE, WG_INFO, WG_DEBUG, WG_TRACE };
 
@@ -26,6 +27,8 @@ void wg_log_(const char *part, enum wg_level level, const char *fmt, ...)
 
 /* Control bytes in text become '?': what a message shows of others' text stays on its line. */
 void wg_one_line(char *text);
+/* Until it is called with NULL, the first error that this thread logs is also written to buf. */
+void wg_log_capture(char *buf, size_t size);
 
 /* fmt: a plain sentence with its objects in it. Control bytes are escaped. */
 #define wg_log(level, ...)                                    \

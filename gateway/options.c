@@ -152,26 +152,87 @@ const char *wg_nearest_hint(const struct wg_nearest *n)
 
 /* --- values of an xlator --- */
 
-static const struct wg_kv *value_of(const struct wg_xlator *xl, const char *name)
+struct wg_past {
+    char *text;
+    struct wg_past *next;
+};
+
+struct wg_kv *wg_kv_find(const struct wg_xlator *xl, const char *name)
 {
-    for (const struct wg_kv *kv = xl->options; kv; kv = kv->next)
+    for (struct wg_kv *kv = xl->options; kv; kv = kv->next)
         if (!strcmp(kv->option->name, name))
             return kv;
-    assert(!"an option that the class does not declare");
     return NULL;
+}
+
+/* The text as a value that lives as long as kv: one of before, or a new one. */
+static char *lasting_text(struct wg_kv *kv, const char *text)
+{
+    struct wg_past *p;
+
+    for (p = kv->past; p; p = p->next)
+        if (!strcmp(p->text, text))
+            return p->text;
+    p = calloc(1, sizeof *p);
+    if (!p || !(p->text = strdup(text))) {
+        free(p);
+        return NULL;
+    }
+    p->next = kv->past;
+    kv->past = p;
+    return p->text;
+}
+
+int wg_kv_set(struct wg_kv *kv, const char *text, int64_t number, bool given)
+{
+    char *copy;
+
+    if (!kv->past) { /* the first change: what the parser read becomes the first of them */
+        kv->past = calloc(1, sizeof *kv->past);
+        if (!kv->past)
+            return ENOMEM;
+        kv->past->text = kv->text;
+    }
+    copy = lasting_text(kv, text);
+    if (!copy)
+        return ENOMEM;
+    __atomic_store_n(&kv->text, copy, __ATOMIC_RELEASE);
+    __atomic_store_n(&kv->number, number, __ATOMIC_RELEASE);
+    kv->given = given;
+    return 0;
+}
+
+void wg_kv_free(struct wg_kv *kv)
+{
+    if (!kv->past)
+        free(kv->text);
+    for (struct wg_past *p = kv->past, *next; p; p = next) {
+        next = p->next;
+        free(p->text);
+        free(p);
+    }
+    free(kv);
+}
+
+static const struct wg_kv *value_of(const struct wg_xlator *xl, const char *name)
+{
+    const struct wg_kv *kv = wg_kv_find(xl, name);
+
+    assert(kv || !"an option that the class does not declare");
+    return kv;
 }
 
 const char *wg_opt_str(const struct wg_xlator *xl, const char *name)
 {
-    return value_of(xl, name)->text;
+    return __atomic_load_n(&value_of(xl, name)->text, __ATOMIC_ACQUIRE);
 }
 
 int64_t wg_opt_int(const struct wg_xlator *xl, const char *name)
 {
-    return value_of(xl, name)->number;
+    return __atomic_load_n(&value_of(xl, name)->number, __ATOMIC_ACQUIRE);
 }
 
 bool wg_opt_bool(const struct wg_xlator *xl, const char *name)
 {
-    return value_of(xl, name)->number != 0;
+    return wg_opt_int(xl, name) != 0;
 }

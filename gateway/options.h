@@ -12,7 +12,16 @@ struct wg_kv {
     int64_t number; /* INT; SIZE in bytes; TIME in ms; BOOL 0 or 1 */
     bool given;
     struct wg_kv *next;
+    struct wg_past *past; /* texts of before: who read one keeps it as long as the xlator */
 };
+
+/*
+ * Gives an option of a running xlator another value; text was checked with wg_option_parse, which gave
+ * number. One caller at a time; readers need no lock. 0 or ENOMEM.
+ */
+int wg_kv_set(struct wg_kv *kv, const char *text, int64_t number, bool given);
+struct wg_kv *wg_kv_find(const struct wg_xlator *xl, const char *name);
+void wg_kv_free(struct wg_kv *kv);
 
 const struct wg_option *wg_option_find(const struct wg_option *table, const char *name);
 /* 0 and the number (0 for STR and PATH); EINVAL: not of the type; ERANGE: outside the bounds. */

@@ -14,6 +14,7 @@
 #include "command.h"
 #include "daemon.h"
 #include "dump.h"
+#include "call.h"
 #include "log.h"
 #include "slow.h"
 #include "top.h"
@@ -47,38 +48,6 @@ int wg_process_directory(const char *path)
         errno = ENOTDIR;
     wg_fail("directory %s: %s", path, strerror(errno));
     return errno ? errno : EIO;
-}
-
-int wg_process_graph_up(struct wg_graph **g)
-{
-    int err = wg_graph_init(*g);
-
-    if (!err)
-        err = wg_graph_start(*g);
-    if (!err)
-        return 0;
-    wg_graph_free(*g);
-    *g = NULL;
-    return err;
-}
-
-void wg_process_graph_down(struct wg_graph *g)
-{
-    if (!g)
-        return;
-    wg_graph_stop(g);
-    wg_graph_free(g);
-}
-
-int wg_process_graph_reload(struct wg_graph *g)
-{
-    struct wg_xlator *xl;
-    int failed = 0;
-
-    wg_graph_each(g, xl)
-        if (xl->class->reload && xl->class->reload(xl))
-            failed++;
-    return failed;
 }
 
 int wg_process_drain(int64_t ms)
@@ -143,11 +112,11 @@ static int do_status(const cJSON *request, cJSON *answer, void *arg)
 
 static int do_statedump(const cJSON *request, cJSON *answer, void *arg)
 {
-    const struct wg_process *p = arg;
     bool json = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(request, "json"));
     const char *only = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(request, "only"));
-    char *text = wg_dump_only(p->ngraphs ? p->graphs[0] : NULL, json, only);
+    char *text = wg_dump_only(NULL, json, only);
 
+    (void)arg;
     if (!text && only)
         cJSON_AddStringToObject(answer, "error", "no section and no translator is called so");
     if (!text)
@@ -159,11 +128,11 @@ static int do_statedump(const cJSON *request, cJSON *answer, void *arg)
 
 static int do_top(const cJSON *request, cJSON *answer, void *arg)
 {
-    const struct wg_process *p = arg;
     const cJSON *max = cJSON_GetObjectItemCaseSensitive(request, "max");
     bool given = cJSON_IsNumber(max) && max->valuedouble >= 1 && max->valuedouble <= 10000;
 
-    return wg_top(p->ngraphs ? p->graphs[0] : NULL, given ? (unsigned)max->valuedouble : 20, answer);
+    (void)arg;
+    return wg_top(NULL, given ? (unsigned)max->valuedouble : 20, answer);
 }
 
 static int do_log(const cJSON *request, cJSON *answer, void *arg)

@@ -1,16 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What gateway and brick daemons share: logs, graphs, and the commands of the control socket. */
+/* What gateway and brick daemons share: logs, and the commands of the control socket. */
 #ifndef WG_PROCESS_H
 #define WG_PROCESS_H
 
 #include "control.h"
-#include "graph.h"
 #include "settings.h"
 
 struct wg_process {
     const char *role;
-    struct wg_graph **graphs; /* in order of volumes; set before the control socket starts */
-    unsigned ngraphs;
     /* Adds what is served to the answer of status; may be NULL. */
     void (*status)(struct cJSON *answer, void *arg);
     void *arg;
@@ -20,11 +17,6 @@ struct wg_process {
 int wg_process_logs(const struct wg_settings *s);
 /* Makes a directory of mode 0700 when it is missing. 0 or an errno after a message. */
 int wg_process_directory(const char *path);
-/* init and start; on an error (logged) the graph is freed and *g set to NULL. */
-int wg_process_graph_up(struct wg_graph **g);
-void wg_process_graph_down(struct wg_graph *g);
-/* reload of each xlator that has one. The number of those that failed. */
-int wg_process_graph_reload(struct wg_graph *g);
 /* Waits until no call is left, at most ms. 0 or ETIMEDOUT. */
 int wg_process_drain(int64_t ms);
 

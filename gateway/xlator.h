@@ -44,10 +44,28 @@ struct wg_class {
     /* No call will enter any more; end threads, close connections. Blocks. May be NULL. */
     void (*stop)(struct wg_xlator *xl);
     void (*fini)(struct wg_xlator *xl);
+    /*
+     * Options that may change while it runs have changed (calls are under way), or what they name has: a
+     * file of certificates, say. 0; or an errno after one wg_log line, with everything as it was. It may be called
+     * again with the options of before, when another's reload fails. May be NULL: options are read where they are used.
+     */
     int (*reload)(struct wg_xlator *xl);
+    /*
+     * new, started but without calls yet, takes the place of old, of the same name and type, in a graph that
+     * changes while it runs; both serve calls until those that began in the old graph have ended. new may take over, or
+     * share, what old remembers. 0, or an errno after one wg_log line: the change is refused. May be NULL: nothing is.
+     */
+    int (*handover)(struct wg_xlator *new, struct wg_xlator *old);
+    /*
+     * Whether old can't go on for new, a parsed block (of the same name, type, options and children): a script that
+     * has changed, say. Then new takes its place. May be NULL: never.
+     */
+    bool (*stale)(const struct wg_xlator *old, const struct wg_xlator *new);
     void (*dump)(struct wg_xlator *xl, struct wg_dump *d);
-    /* Something below has changed (lease.h). Any thread; must not block or wind. May be NULL. */
+    /* Something below has changed (lease.h). After start, before stop. Any thread; must not block or wind. May be NULL. */
     void (*event)(struct wg_xlator *xl, const struct wg_event *ev);
+    bool lasting;          /* holds what can't be there twice (a directory, a port, locks): a change that needs a
+                              second instance is refused */
     bool door;             /* the top of a brick's graph, where calls begin: they enter at call->graph->entry, below it */
     bool announces;        /* a store: it reports what it uses and changes, so its answers may be cached */
     /*
@@ -78,8 +96,9 @@ struct wg_xlator {
     /* Filled when the graph is linked: who treats each fop, here or below through single children. */
     struct { struct wg_xlator *xl; wg_handler *fn; } route[WG_OP_MAX];
     struct wg_stats *stats; /* per fop: calls, errors, time */
-    unsigned refs;          /* graphs that have it; graph.c's, as is state */
+    _Atomic unsigned refs;  /* graphs that have it; graph.c's, as is state */
     enum wg_xlator_state { WG_XL_PARSED, WG_XL_READY, WG_XL_STARTED } state;
+    bool drained;
     struct wg_xlator **listeners; /* layers above that have event(), nearest first; lease.c guards it */
     _Atomic unsigned nlisteners;
 };

@@ -374,6 +374,7 @@ const struct wg_class wg_features_locks = {
     .stop = locks_stop,
     .fini = locks_fini,
     .reload = locks_reload,
+    .lasting = true,
     .dump = locks_dump,
     .fops = {
         [WG_OP_lock_take] = lock_take,

@@ -256,6 +256,7 @@ const struct wg_class wg_protocol_server = {
     .min_children = 1,
     .max_children = 1,
     .door = true,
+    .lasting = true,
     .init = server_init,
     .start = server_start,
     .stop = server_stop,

@@ -188,6 +188,7 @@ const struct wg_class wg_storage_posix = {
     .stop = posix_stop,
     .fini = posix_fini,
     .reload = set_bounds,
+    .lasting = true,
     .dump = posix_dump,
     .announces = true,
     .fops = {
