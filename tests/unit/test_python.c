@@ -6,8 +6,6 @@
  */
 #include <check.h>
 #include <fcntl.h>
-#include <libgen.h>
-#include <limits.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,8 +18,9 @@
 #include "lease.h"
 #include "list.h"
 #include "log.h"
+#include "python_kit.h"
 
-static char build[PATH_MAX - 300], cases[PATH_MAX], scratch[] = "/tmp/wg-python.XXXXXX";
+static char cases[PATH_MAX], scratch[] = "/tmp/wg-python.XXXXXX";
 
 /* --- a store: names with "absent" are; with "slow" it answers on another thread --- */
 
@@ -837,41 +836,17 @@ START_TEST(memory_stays_constant)
 }
 END_TEST
 
-static void find_files(void)
-{
-    char exe[PATH_MAX - 300] = "";
-
-    if (readlink("/proc/self/exe", exe, sizeof exe - 1) < 0)
-        abort();
-    snprintf(build, sizeof build, "%s", dirname(dirname(dirname(exe))));
-    snprintf(cases, sizeof cases, "%s/%s", build, __FILE__);
-    strcpy(strrchr(cases, '/') + 1, "python_cases.py");
-    if (access(cases, R_OK)) { /* configured by an absolute path */
-        snprintf(cases, sizeof cases, "%s", __FILE__);
-        strcpy(strrchr(cases, '/') + 1, "python_cases.py");
-    }
-    if (!getenv("WG_MODULE_PATH")) {
-        char path[PATH_MAX];
-
-        snprintf(path, sizeof path, "%s/xlators", build);
-        setenv("WG_MODULE_PATH", path, 1);
-    }
-}
-
 int main(void)
 {
     Suite *s = suite_create("python");
     TCase *t = tcase_create("python");
-    char module[PATH_MAX];
+    char command[PATH_MAX];
     SRunner *r;
     int failed;
 
-    find_files();
-    snprintf(module, sizeof module, "%s/xlators/bindings/python.so", build);
-    if (access(module, R_OK)) {
-        puts("skip: built without Python");
+    if (!python_find())
         return 77;
-    }
+    snprintf(cases, sizeof cases, "%s", python_source("tests/unit/python_cases.py"));
     if (!mkdtemp(scratch))
         return 1;
     wg_log_set(getenv("WG_TEST_LOG") ? "debug" : "error,python=error");
@@ -907,8 +882,8 @@ int main(void)
     failed = srunner_ntests_failed(r);
     srunner_free(r);
     wg_work_stop();
-    snprintf(module, sizeof module, "rm -rf %s", scratch);
-    if (system(module))
+    snprintf(command, sizeof command, "rm -rf %s", scratch);
+    if (system(command))
         failed++;
     return failed != 0;
 }

@@ -19,6 +19,8 @@ class Option:
     def __init__(self, default=None, *, help='', min=0, max=0, reload=True):
         if default is not None and not isinstance(default, str):
             default = ('on' if default else 'off') if isinstance(default, bool) else str(default)
+        if min and not max:
+            max = 2**63 - 1
         self.default, self.help, self.min, self.max, self.reload = default, str(help), min, max, reload
 
 
@@ -167,7 +169,8 @@ def _load(path, name):
     return cls
 
 
-def _method_name(fop):
+def method_name(fop):
+    """A fop's method: its name, with an underscore where that is a word of the language (del_)."""
     return fop + '_' if _keyword.iskeyword(fop) else fop
 
 
@@ -175,7 +178,7 @@ def _methods(cls):
     """fop -> name of the method that treats it."""
     found = {}
     for fop in FOPS:            # noqa: F821 (C's)
-        name = _method_name(fop)
+        name = method_name(fop)
         if callable(getattr(cls, name, None)):
             found[fop] = name
         elif callable(getattr(cls, 'any', None)):
@@ -191,7 +194,7 @@ def _check(cls, path):
                              'Bool or Path')
         if name in ('module', 'class') or not name.replace('-', '').replace('_', '').isalnum():
             raise _LoadError(f"{path}: '{name}' can't be the name of an option")
-    fops = [_method_name(f) for f in FOPS]  # noqa: F821
+    fops = [method_name(f) for f in FOPS]  # noqa: F821
     for name, fn in vars(cls).items():
         if not isinstance(fn, _types.FunctionType) or name in fops or name.startswith('_'):
             continue

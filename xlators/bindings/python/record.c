@@ -298,7 +298,7 @@ static PyObject *record_repr(PyObject *self)
         return PyUnicode_FromFormat("<%s err=%s>", shape_of(r)->name, wg_error_name(r->err));
     if (!r->rec)
         return PyUnicode_FromFormat("<%s%s>", shape_of(r)->name, r->over ? ", over" : "");
-    return PyUnicode_FromFormat("<%s%s>", shape_of(r)->name,
+    return PyUnicode_FromFormat("<%s %s>", shape_of(r)->name,
                                 wg_show_record(r->op, r->reply, r->rec, text, sizeof text));
 }
 
@@ -347,7 +347,21 @@ static void camel(const char *name, char *to)
     *to = '\0';
 }
 
-static int make_type(PyObject *module, unsigned op, int reply)
+/* A field that is called like a word of the language gets an underscore: from_. NULL with an exception. */
+static const char *python_name(PyObject *keywords, const char *name)
+{
+    PyObject *o = PyUnicode_FromString(name);
+    int is = o ? PySequence_Contains(keywords, o) : -1;
+    char longer[64];
+
+    Py_XDECREF(o);
+    if (is <= 0)
+        return is ? NULL : name;
+    snprintf(longer, sizeof longer, "%s_", name);
+    return wg_py_keep_text(longer);
+}
+
+static int make_type(PyObject *module, PyObject *keywords, unsigned op, int reply)
 {
     struct shape *s = &shapes[op][reply];
     struct wg_py_field *fields = tables[op][reply]();
@@ -365,8 +379,11 @@ static int make_type(PyObject *module, unsigned op, int reply)
     g = s->getset = calloc(n + 5, sizeof *g); /* as long as the type, which is for good */
     if (!g)
         return -1;
-    for (size_t i = 0; i < n; i++)
-        *g++ = (PyGetSetDef){ fields[i].name, field_get, field_set, NULL, &fields[i] };
+    for (size_t i = 0; i < n; i++) {
+        *g = (PyGetSetDef){ python_name(keywords, fields[i].name), field_get, field_set, NULL, &fields[i] };
+        if (!g++->name)
+            return -1;
+    }
     *g++ = (PyGetSetDef){ "op", op_get, NULL, "The fop's name.", NULL };
     if (reply) {
         *g++ = (PyGetSetDef){ "err", err_get, err_set, "0 or an errno.", NULL };
@@ -387,22 +404,25 @@ static int make_type(PyObject *module, unsigned op, int reply)
 /* windgate.FOPS: name -> "R" or "W". */
 int wg_py_records_init(PyObject *module)
 {
-    PyObject *fops = PyDict_New();
+    PyObject *fops = PyDict_New(), *module_keyword = PyImport_ImportModule("keyword");
+    PyObject *keywords = module_keyword ? PyObject_GetAttrString(module_keyword, "kwlist") : NULL;
 
-    for (unsigned op = 0; fops && op < WG_OP_MAX; op++) {
+    for (unsigned op = 0; fops && keywords && op < WG_OP_MAX; op++) {
         PyObject *kind;
 
         if (!wg_fops[op].kind)
             continue;
-        if (make_type(module, op, 0) || make_type(module, op, 1))
+        if (make_type(module, keywords, op, 0) || make_type(module, keywords, op, 1))
             return -1;
         kind = PyUnicode_FromStringAndSize(&wg_fops[op].kind, 1);
         if (!kind || PyDict_SetItemString(fops, wg_fops[op].name, kind))
             return -1;
         Py_DECREF(kind);
     }
-    if (!fops || PyModule_AddObjectRef(module, "FOPS", fops))
+    Py_XDECREF(module_keyword);
+    if (!fops || !keywords || PyModule_AddObjectRef(module, "FOPS", fops))
         return -1;
+    Py_DECREF(keywords);
     Py_DECREF(fops);
     return 0;
 }
