@@ -356,9 +356,9 @@ void wg_wind_many_(struct wg_frame *f, struct wg_xlator *const *xls, unsigned n,
 
         if (!c)
             break;
-        c->fan = fan;
         c->index = (uint16_t)made;
         c->done = done;
+        __atomic_store_n(&c->fan, fan, __ATOMIC_RELEASE); /* a dump that sees it sees index */
         fan->children[made] = c;
     }
     if (n == 0 || made < n) {

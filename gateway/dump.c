@@ -152,7 +152,7 @@ static void dump_frame(struct wg_dump *d, const struct wg_frame *f, uint64_t now
     wg_dump_str(d, "op", wg_op_name(f->op));
     wg_dump_u64(d, "complete", complete);
     wg_dump_str(d, "parent", above ? above->name : "");
-    if (f->fan)
+    if (__atomic_load_n(&f->fan, __ATOMIC_ACQUIRE))
         wg_dump_u64(d, "child", f->index);
     wg_dump_str(d, "wind_from", __atomic_load_n(&f->wind_from, __ATOMIC_RELAXED));
     wg_dump_fmt(d, "wind_to", "%s->%s", xl ? xl->class->type : "", wg_op_name(f->op));

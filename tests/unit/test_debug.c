@@ -7,6 +7,7 @@
 #include "dump.h"
 #include "options.h"
 #include "report.h"
+#include "top.h"
 #include "work.h"
 
 static struct brick b;
@@ -227,7 +228,7 @@ static void answered(struct wg_call *call)
     pthread_mutex_unlock(&a->lock);
 }
 
-static void ask(struct answer *a)
+static void ask_for(struct answer *a, struct wg_call *whole)
 {
     struct wg_getattr_in *in;
 
@@ -236,9 +237,15 @@ static void ask(struct answer *a)
     a->done = false;
     a->call = wg_call_new(b.graph, WG_FROM_INTERNAL, "test");
     a->call->owner = a;
+    a->call->parent = whole;
     in = WG_NEW(&a->call->arena, struct wg_getattr_in);
     in->at = brick_root();
     wg_start(a->call, b.graph->top, WG_OP_getattr, in, answered);
+}
+
+static void ask(struct answer *a)
+{
+    ask_for(a, NULL);
 }
 
 static int result(struct answer *a)
@@ -302,6 +309,60 @@ static void *ask_on(void *arg)
     return NULL;
 }
 
+/* Dumps, and who holds what, while calls come and go. */
+static void look_at_it(void)
+{
+    cJSON *answer = cJSON_CreateObject(), *j = dump(), *r;
+
+    OK(wg_top(b.graph, 10, answer));
+    ck_assert(cJSON_IsNumber(cJSON_GetObjectItem(answer, "live")));
+    cJSON_ArrayForEach(r, cJSON_GetObjectItem(answer, "requests")) {
+        ck_assert(cJSON_GetNumberValue(cJSON_GetObjectItem(r, "id")) > 0);
+        ck_assert_ptr_nonnull(cJSON_GetObjectItem(r, "held_by"));
+    }
+    cJSON_Delete(answer);
+    cJSON_Delete(j);
+}
+
+START_TEST(top_names_who_holds_a_request)
+{
+    cJSON *answer = cJSON_CreateObject(), *r, *held;
+    struct answer a, part;
+    struct wg_call *whole;
+
+    start_layer("debug/delay", " option hold on\n");
+    ask(&a);
+    whole = wg_call_new(b.graph, WG_FROM_S3, "PutObject"); /* winds nothing itself: its part does */
+    whole->share = WG_STR("bucket");
+    whole->object = WG_STR("key");
+    whole->client = WG_STR("10.0.0.7:700");
+    wg_call_told(whole);
+    ask_for(&part, whole);
+    OK(wg_top(b.graph, 10, answer));
+    ck_assert(cJSON_GetNumberValue(cJSON_GetObjectItem(answer, "live")) == 2);
+    r = cJSON_GetArrayItem(cJSON_GetObjectItem(answer, "requests"), 1);
+    ck_assert_str_eq(cJSON_GetStringValue(cJSON_GetObjectItem(r, "operation")), "PutObject");
+    ck_assert_str_eq(cJSON_GetStringValue(cJSON_GetObjectItem(r, "object")), "key");
+    ck_assert_str_eq(cJSON_GetStringValue(cJSON_GetObjectItem(r, "client")), "10.0.0.7:700");
+    held = cJSON_GetObjectItem(r, "held_by");
+    ck_assert_str_eq(cJSON_GetStringValue(cJSON_GetObjectItem(held, "xlator")), "layer");
+    ck_assert_str_eq(cJSON_GetStringValue(cJSON_GetObjectItem(held, "type")), "debug/delay");
+    ck_assert_str_eq(cJSON_GetStringValue(cJSON_GetObjectItem(held, "fop")), "getattr");
+    cJSON_Delete(answer);
+    OK(set("hold", "off"));
+    OK(result(&a));
+    OK(result(&part));
+    answer = cJSON_CreateObject();
+    OK(wg_top(b.graph, 10, answer)); /* now it is its client's turn */
+    r = cJSON_GetArrayItem(cJSON_GetObjectItem(answer, "requests"), 0);
+    held = cJSON_GetObjectItem(r, "held_by");
+    ck_assert_str_eq(cJSON_GetStringValue(cJSON_GetObjectItem(held, "type")), "client");
+    cJSON_Delete(answer);
+    wg_call_unref(whole);
+    brick_end(&b);
+}
+END_TEST
+
 START_TEST(holding_and_letting_go_loses_no_call)
 {
     pthread_t thread[3];
@@ -314,6 +375,8 @@ START_TEST(holding_and_letting_go_loses_no_call)
     for (int i = 0; i < 200; i++) {
         OK(set("hold", i % 2 ? "on" : "off"));
         usleep(500);
+        if (i % 10 == 9)
+            look_at_it();
     }
     atomic_store(&stop_asking, true);
     OK(set("hold", "off"));
@@ -546,6 +609,7 @@ int main(void)
     tcase_add_test(t, a_bad_change_leaves_what_was);
     tcase_add_loop_test(t, a_delayed_fop_answers_later_with_the_stores_result, 0, 2);
     tcase_add_loop_test(t, held_fops_go_on_when_let_go, 0, 2);
+    tcase_add_test(t, top_names_who_holds_a_request);
     tcase_add_test(t, holding_and_letting_go_loses_no_call);
     tcase_add_test(t, a_fault_delays_too);
     tcase_add_test(t, a_trace_notes_arguments_and_results);
