@@ -6,6 +6,7 @@
 #include <check.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -105,9 +106,24 @@ static inline void brick_end(struct brick *b)
     nftw(b->dir, brick_rm, 64, FTW_DEPTH | FTW_PHYS);
 }
 
+/* Answers may come on another thread: those that wait for a sync do. */
 static inline void brick_finish(struct wg_call *call)
 {
-    (void)call;
+    sem_post(call->owner);
+}
+
+/* Runs a fop in b->call, and waits for its answer. */
+static inline int brick_go(struct brick *b, unsigned op, const void *in)
+{
+    sem_t done;
+
+    sem_init(&done, 0, 0);
+    b->call->owner = &done;
+    wg_start(b->call, b->graph->top, op, in, brick_finish);
+    while (sem_wait(&done) != 0)
+        continue;
+    sem_destroy(&done);
+    return b->call->root->err;
 }
 
 static inline int brick_run(struct brick *b, unsigned op, const void *in)
@@ -120,8 +136,7 @@ static inline int brick_run(struct brick *b, unsigned op, const void *in)
     b->call->replay = b->replay;
     b->call->nowait = b->nowait;
     b->call->peer = b->peer;
-    wg_start(b->call, b->graph->top, op, in, brick_finish);
-    return b->call->root->err;
+    return brick_go(b, op, in);
 }
 
 /* FOP(b, lookup, .at = { root, name }) is the errno; its results are OUT(b, lookup)->... */

@@ -55,8 +55,7 @@ static int run(struct brick *b, unsigned op, const void *in, bool want)
     b->call->cred = b->cred;
     b->call->watch = &watch;
     b->call->want_lease = want;
-    wg_start(b->call, b->graph->top, op, in, brick_finish);
-    return b->call->root->err;
+    return brick_go(b, op, in);
 }
 
 #define READ(b, name, ...) run((b), WG_OP_##name, &(struct wg_##name##_in){ __VA_ARGS__ }, true)
@@ -132,7 +131,7 @@ START_TEST(a_replay_says_what_its_first_sending_changed)
     b.call = wg_call_new(b.graph, WG_FROM_INTERNAL, "test");
     b.call->watch = &watch;
     b.call->replay = true;
-    wg_start(b.call, b.graph->top, WG_OP_rename, &mv, brick_finish);
+    (void)brick_go(&b, WG_OP_rename, &mv);
     OK(b.call->root->err);
     ck_assert(has(&changed, WG_ROOT_GFID, "a") && has(&changed, WG_ROOT_GFID, "b"));
     ck_assert(has(&changed, mv.moved, ""));

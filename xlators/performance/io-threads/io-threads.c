@@ -33,6 +33,7 @@ struct local {
     uint64_t start_ns;
     bool large;             /* timed as such */
     bool blocked;           /* was tried inline, and would have blocked */
+    bool tried;             /* ran inline */
 };
 
 struct worker {
@@ -168,15 +169,18 @@ static void iot_done(struct wg_frame *f)
         enqueue(t, f);
         return;
     }
-    /* A read that had to wait for its disk says nothing about those that need not. */
-    if (!l->blocked)
+    /*
+     * A read that had to wait for its disk says nothing about those that need not; nor does one whose
+     * answer the store kept back for a sync, which it shows by taking nowait off.
+     */
+    if (!l->blocked && (!l->tried || f->call->nowait))
         measure(t, f, l);
     wg_unwind(f, f->err);
 }
 
 static void run(struct wg_frame *f, bool nowait)
 {
-    f->call->nowait = nowait;
+    f->call->nowait = local(f)->tried = nowait;
     local(f)->start_ns = wg_now_ns();
     wg_wind(f, wg_child(f), iot_done);
 }

@@ -213,8 +213,6 @@ static int setattr_locked(struct posix *px, const struct wg_cred *cred, struct p
         err = wg_px_set_size(px, cred, ino, a->size);
     if (err == 0)
         err = wg_px_set_attrs(px, cred, ino, a);
-    if (err == 0 && px->sync_names)
-        err = wg_px_sync_inode(px, ino, false);
     return err;
 }
 
@@ -231,8 +229,6 @@ void wg_posix_setattr(struct wg_frame *f)
         return wg_unwind(f, ENOMEM);
     if (px->readonly)
         return wg_unwind(f, EROFS);
-    if (f->call->nowait && px->sync_names)
-        return wg_unwind(f, EWOULDBLOCK);
     err = wg_px_find(px, &in->at, &ino);
     if (err)
         return wg_unwind(f, err);
@@ -245,8 +241,8 @@ void wg_posix_setattr(struct wg_frame *f)
     /* Who may look names up in it, and so what a lookup of any says. */
     if (ino->type == WG_DIR && (in->attrs.valid & (WG_SET_MODE | WG_SET_UID | WG_SET_GID)))
         wg_changed(f, &ino->gfid, WG_ANY_NAME);
+    wg_px_unwind_changed(f, err, ino, NULL);
     wg_px_release(px, ino);
-    wg_unwind(f, err);
 }
 
 /* ---- access, readlink, statfs ------------------------------------------------------------ */

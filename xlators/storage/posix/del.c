@@ -133,16 +133,25 @@ static int del_locked(struct deleting *d, struct px_inode **ret_changed)
 }
 
 /* Nearest ancestor that is still there: what was pruned below it goes to disk with it. */
-static int sync_what_is_left(struct px_s3 *s, struct px_inode *changed)
+static void sync_what_is_left(struct px_s3 *s, struct px_inode *changed)
 {
     struct statx st;
 
-    if (wg_px_stat(changed->fd, &st) == 0 && st.stx_nlink > 0)
-        return wg_px_sync_dir(s->px, changed->fd);
+    if (changed && wg_px_stat(changed->fd, &st) == 0 && st.stx_nlink > 0)
+        return wg_px_s3_durable(s, changed);
     for (unsigned i = s->ndir; i > 0; i--)
         if (wg_px_stat(s->dir[i - 1]->fd, &st) == 0 && st.stx_nlink > 0)
-            return wg_px_sync_dir(s->px, s->dir[i - 1]->fd);
-    return 0;
+            return wg_px_s3_durable(s, s->dir[i - 1]);
+}
+
+/* Nothing there. Sent again, it may have removed it before, and ended before that was on disk. */
+static int nothing(struct deleting *d)
+{
+    int err = wg_px_s3_check_none(&d->cond);
+
+    if (err == 0 && d->s.f->call->replay)
+        sync_what_is_left(&d->s, NULL);
+    return err;
 }
 
 static int del(struct deleting *d)
@@ -154,8 +163,8 @@ static int del(struct deleting *d)
 
     if (err == 0)
         err = wg_px_s3_twin(s, false);
-    if (err == ENOENT) /* nothing there, which is what was wanted */
-        return wg_px_s3_check_none(&d->cond);
+    if (err == ENOENT) /* which is what was wanted */
+        return nothing(d);
     if (err)
         return err;
     if (s->marker)
@@ -164,10 +173,13 @@ static int del(struct deleting *d)
         wg_px_s3_lock(s, &held);
     err = del_locked(d, &changed);
     wg_px_unlock_names(s->px, &held);
-    if (err || !d->out->existed)
+    if (err == 0 && !d->out->existed)
+        return nothing(d);
+    if (err)
         return err;
     wg_px_s3_prune(s, s->ndir - 1);
-    return sync_what_is_left(s, changed);
+    sync_what_is_left(s, changed);
+    return 0;
 }
 
 void wg_posix_del(struct wg_frame *f)
@@ -187,6 +199,5 @@ void wg_posix_del(struct wg_frame *f)
     err = wg_px_s3_begin(&d.s, f, &in->bucket, in->space, in->key);
     if (err == 0)
         err = del(&d);
-    wg_px_s3_end(&d.s);
-    wg_unwind(f, err);
+    wg_px_s3_unwind(&d.s, f, err);
 }

@@ -41,8 +41,6 @@ static int begin(struct making *m, struct wg_frame *f, const struct wg_loc *at)
     m->px = wg_px(f);
     m->cred = &f->call->cred;
     m->changed = f->call->replay;
-    if (f->call->nowait && m->px->sync_names)
-        return EWOULDBLOCK;
     err = wg_px_room(m->px, 4096);
     if (err == 0)
         err = wg_px_find_dir(m->px, &at->parent, &m->dir);
@@ -61,17 +59,21 @@ static int begin(struct making *m, struct wg_frame *f, const struct wg_loc *at)
 
 static void end(struct making *m, struct wg_frame *f, int err)
 {
-    if (m->dir) {
+    struct posix *px = m->px;
+    struct px_inode *dir = m->dir;
+
+    if (dir) {
         if (m->begun)
-            wg_px_dir_end(m->px, m->dir, &m->alone, m->wcc, &err);
+            wg_px_dir_end(m->px, m->dir, &m->alone, m->wcc);
         wg_px_unlock_names(m->px, &m->names);
         if (m->begun && m->changed) {
             wg_px_name_changed(f, &m->dir->gfid, m->name);
             wg_px_ino_changed(f, &m->gfid); /* seen before its attributes were set */
         }
-        wg_px_release(m->px, m->dir);
     }
-    wg_unwind(f, err);
+    wg_px_unwind_changed(f, err, dir, NULL);
+    if (dir)
+        wg_px_release(px, dir);
 }
 
 static void answer(struct making *m, const struct wg_ref *ref, const struct statx *st)
@@ -386,7 +388,7 @@ void wg_posix_mkdir(struct wg_frame *f)
     m.ret_attr = &out->attr;
     err = begin(&m, f, &in->at);
     if (err == 0) {
-        m.flags = wg_px_keydir_flags(m.dir, m.name) | (m.px->sync_names ? 0 : PX_REC_UNSYNCED);
+        m.flags = wg_px_keydir_flags(m.dir, m.name) | PX_REC_UNSYNCED;
         err = make(&m, f->call->replay);
     }
     end(&m, f, err);

@@ -104,9 +104,9 @@ static int sync_base(struct px_s3 *s)
     return err;
 }
 
-int wg_px_s3_sync(struct px_s3 *s, struct px_inode *dir)
+int wg_px_s3_sync_path(struct px_s3 *s)
 {
-    int err = wg_px_sync_dir(s->px, dir->fd);
+    int err = 0;
 
     for (unsigned i = s->ndir - 1; i > 0 && err == 0; i--) {
         struct px_names held;
@@ -120,6 +120,29 @@ int wg_px_s3_sync(struct px_s3 *s, struct px_inode *dir)
         wg_px_unlock_names(s->px, &held);
     }
     return err ? err : sync_base(s);
+}
+
+void wg_px_s3_durable(struct px_s3 *s, struct px_inode *dir)
+{
+    unsigned i = s->durable[0] != NULL;
+
+    if (s->durable[0] == dir || s->durable[i])
+        return;
+    wg_px_hold(dir);
+    s->durable[i] = dir;
+}
+
+void wg_px_s3_unwind(struct px_s3 *s, struct wg_frame *f, int err)
+{
+    struct px_inode *a = s->durable[0], *b = s->durable[1];
+    struct posix *px = wg_px(f);
+
+    wg_px_s3_end(s);
+    wg_px_unwind_durable(f, err, a, b);
+    if (a)
+        wg_px_release(px, a);
+    if (b)
+        wg_px_release(px, b);
 }
 
 /* ---- begin and end --------------------------------------------------------------------------- */

@@ -71,6 +71,7 @@ static void posix_fini(struct wg_xlator *xl)
     if (!px)
         return;
     (void)wg_px_as_brick(px);
+    wg_px_commits_stop(px);
     wg_px_references_stop(px);
     wg_px_streams_stop(px);
     wg_px_stage_stop(px);
@@ -141,6 +142,8 @@ static int posix_init(struct wg_xlator *xl)
     if (err == 0)
         err = wg_px_retain_start(px);
     if (err == 0)
+        err = wg_px_commits_start(px);
+    if (err == 0)
         err = wg_px_references_start(px);
     if (err)
         posix_fini(xl);
@@ -175,6 +178,7 @@ static void posix_dump(struct wg_xlator *xl, struct wg_dump *d)
     wg_dump_u64(d, "sync_failures", atomic_load(&px->sync_failed));
     wg_dump_u64(d, "reserve_bytes", px->reserve);
     dump_table(px, d);
+    wg_px_commits_dump(px, d);
     wg_px_retain_dump(px, d);
     wg_px_references_dump(px, d);
     wg_px_index_dump(px, d);

@@ -34,6 +34,7 @@
 struct posix;
 struct px_index; /* index.c */
 struct px_stage; /* stage.c: files under construction */
+struct px_commits; /* commit.c: answers that wait for a sync */
 
 /* ---- identity (identity.c) --------------------------------------------------------------- */
 
@@ -333,12 +334,19 @@ const char *wg_px_fd_path(char buf[PX_FD_PATH], int fd);
 
 /*
  * Around a change of a directory by an NFS-type fop, its names locked: attributes for the answer,
- * and the index is told. ESTALE when the directory is gone. end also syncs the directory when
- * names are to be durable; *err stays or becomes an error.
+ * and the index is told. ESTALE when the directory is gone.
  */
 int wg_px_dir_begin(struct posix *px, struct px_inode *dir, struct px_alone *a, struct wg_wcc *wcc);
 void wg_px_dir_end(struct posix *px, struct px_inode *dir, const struct px_alone *a,
-                   struct wg_wcc *wcc, int *err);
+                   struct wg_wcc *wcc);
+/*
+ * Unwinds f with err; without an error only when inodes a and b (NULL: none) are on disk, as they are
+ * at this call (commit.c). Takes its own references. The frame is not to be touched afterwards; it is unwound
+ * on another thread.
+ */
+void wg_px_unwind_durable(struct wg_frame *f, int err, struct px_inode *a, struct px_inode *b);
+/* The same for a change through NFS: it waits only when the option says so. */
+static inline void wg_px_unwind_changed(struct wg_frame *f, int err, struct px_inode *a, struct px_inode *b);
 /* fsync of a directory (any fd of it), as the brick (which the thread is afterwards). */
 int wg_px_sync_dir(struct posix *px, int dirfd);
 /* Unsynced writes went through o: its fd stays open until commit. */
@@ -438,6 +446,7 @@ struct posix {
     uint64_t total_bytes;
     struct px_index *index;
     struct px_stage *stage;
+    struct px_commits *commits;
     struct px_retained *retained;
     struct px_references *references;
     _Atomic int64_t reference_life_ms;
@@ -472,9 +481,18 @@ void wg_px_streams_stop(struct posix *px);
 /* Syncs idle inodes with unstable writes until the bound holds again. */
 void wg_px_table_relieve(struct posix *px);
 
+int wg_px_commits_start(struct posix *px);
+void wg_px_commits_stop(struct posix *px);
+void wg_px_commits_dump(struct posix *px, struct wg_dump *d);
+
 static inline struct posix *wg_px(const struct wg_frame *f)
 {
     return f->this->priv;
+}
+
+static inline void wg_px_unwind_changed(struct wg_frame *f, int err, struct px_inode *a, struct px_inode *b)
+{
+    wg_px_unwind_durable(f, err, wg_px(f)->sync_names ? a : NULL, b);
 }
 
 /* For caches (lease.h): f changed the inode; a name in dir, and with it dir's own attributes. */

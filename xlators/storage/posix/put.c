@@ -8,7 +8,8 @@
  *   3. the index has the row
  *   4. a new name: linkat, which decides. A replacement: linked into staging, the old inode kept for
  *      its readers, renamed over
- *   5. names released; fsync of the directory, and of the parent of each directory made on the way
+ *   5. names released; fsync of the parent of each directory made on the way; the answer waits for the
+ *      fsync of the directory, which concurrent ones share (commit.c)
  *
  * Killed anywhere, the key has the whole old object or the whole new one.
  */
@@ -358,6 +359,19 @@ static bool again(int err)
     return err == EAGAIN || err == ENOENT || err == ESTALE || err == EEXIST;
 }
 
+/* The path to the file is on disk; the answer waits for the file's own name. */
+static int durable(struct putting *p, struct px_inode *dir)
+{
+    struct px_s3 *s = &p->s;
+    int err = wg_px_s3_sync_path(s);
+
+    if (err == 0)
+        wg_px_s3_durable(s, dir);
+    if (err == 0 && s->twin_dir == dir) /* and for its chunk's */
+        wg_px_s3_durable(s, s->dir[s->ncomp - 1]);
+    return err;
+}
+
 /* Directories made, the name given; tried again when a DELETE prunes them beside us. */
 static int put_file(struct putting *p)
 {
@@ -380,9 +394,7 @@ static int put_file(struct putting *p)
             err = publish(p, &dir);
     }
     if (err == 0)
-        err = wg_px_s3_sync(s, dir);
-    if (err == 0 && s->twin_dir == dir && dir != s->dir[s->ncomp - 1])
-        err = wg_px_sync_dir(s->px, s->dir[s->ncomp - 1]->fd);
+        err = durable(p, dir);
     if (err && s->ndir > 1)
         wg_px_s3_prune(s, s->ndir - 1);
     return err == EEXIST || err == EAGAIN ? EBUSY : err;
@@ -494,7 +506,7 @@ static int put_dir(struct putting *p)
         wg_px_unlock_names(s->px, &held);
     }
     if (err == 0)
-        err = wg_px_s3_sync(s, s->dir[s->ncomp - 1]);
+        err = durable(p, s->dir[s->ncomp - 1]);
     if (err && s->ndir > 1)
         wg_px_s3_prune(s, s->ndir - 1);
     return err;
@@ -510,13 +522,16 @@ static int replayed(struct putting *p)
 
     if (err == 0)
         err = wg_px_s3_look(&p->s, &o);
+    if (err == 0) {
+        /* Published, but the brick may have ended before its name was on disk. */
+        err = wg_gfid_eq(o.ino->gfid, p->gfid) ? durable(p, o.dir) : ESTALE;
+        if (err == 0)
+            answer(p, o.ino, &o.st);
+        wg_px_release(p->s.px, o.ino);
+    } else {
+        err = ESTALE;
+    }
     wg_px_s3_rewind(&p->s);
-    if (err)
-        return ESTALE;
-    err = wg_gfid_eq(o.ino->gfid, p->gfid) ? 0 : ESTALE;
-    if (err == 0)
-        answer(p, o.ino, &o.st);
-    wg_px_release(p->s.px, o.ino);
     return err;
 }
 
@@ -597,6 +612,5 @@ void wg_posix_put(struct wg_frame *f)
             wg_px_forget(px, p.ino);
         wg_px_release(px, p.ino);
     }
-    wg_px_s3_end(&p.s);
-    wg_unwind(f, err);
+    wg_px_s3_unwind(&p.s, f, err);
 }

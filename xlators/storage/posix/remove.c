@@ -96,8 +96,6 @@ static int remove_name(struct removing *r, struct wg_frame *f, const struct wg_l
     r->replay = f->call->replay;
     if (r->px->readonly)
         return EROFS;
-    if (f->call->nowait && r->px->sync_names)
-        return EWOULDBLOCK;
     if (wg_str_eq(at->name, WG_STR(".")))
         return EINVAL;
     if (wg_str_eq(at->name, WG_STR("..")))
@@ -112,13 +110,22 @@ static int remove_name(struct removing *r, struct wg_frame *f, const struct wg_l
         err = wg_px_dir_begin(r->px, r->dir, &alone, wcc);
         if (err == 0) {
             err = remove_locked(r);
-            wg_px_dir_end(r->px, r->dir, &alone, wcc, &err);
+            wg_px_dir_end(r->px, r->dir, &alone, wcc);
         }
         wg_px_unlock_names(r->px, &names);
         tell_removed(r, f);
     }
-    wg_px_release(r->px, r->dir);
     return err;
+}
+
+static void end_removing(struct removing *r, struct wg_frame *f, int err)
+{
+    struct posix *px = r->px;
+    struct px_inode *dir = r->dir;
+
+    wg_px_unwind_changed(f, err, dir, NULL);
+    if (dir)
+        wg_px_release(px, dir);
 }
 
 void wg_posix_unlink(struct wg_frame *f)
@@ -129,7 +136,7 @@ void wg_posix_unlink(struct wg_frame *f)
 
     if (!out)
         return wg_unwind(f, ENOMEM);
-    wg_unwind(f, remove_name(&r, f, &in->at, &out->parent));
+    end_removing(&r, f, remove_name(&r, f, &in->at, &out->parent));
 }
 
 void wg_posix_rmdir(struct wg_frame *f)
@@ -140,7 +147,7 @@ void wg_posix_rmdir(struct wg_frame *f)
 
     if (!out)
         return wg_unwind(f, ENOMEM);
-    wg_unwind(f, remove_name(&r, f, &in->at, &out->parent));
+    end_removing(&r, f, remove_name(&r, f, &in->at, &out->parent));
 }
 
 /* ---- rename ------------------------------------------------------------------------------ */
@@ -259,7 +266,7 @@ static int set_unsynced(struct renaming *r, const struct side *what)
     struct px_rec rec;
     int err;
 
-    if (!S_ISDIR(what->st.stx_mode) || r->px->sync_names)
+    if (!S_ISDIR(what->st.stx_mode))
         return 0;
     err = wg_px_find(r->px, &what->ref, &ino);
     if (err)
@@ -381,10 +388,10 @@ static int rename_begun(struct renaming *r, struct wg_rename_out *out)
         err = wg_px_dir_begin(r->px, r->to.dir, &to, &out->to_parent);
         if (err == 0) {
             err = rename_locked(r);
-            wg_px_dir_end(r->px, r->to.dir, &to, &out->to_parent, &err);
+            wg_px_dir_end(r->px, r->to.dir, &to, &out->to_parent);
         }
     }
-    wg_px_dir_end(r->px, r->from.dir, &from, &out->from_parent, &err);
+    wg_px_dir_end(r->px, r->from.dir, &from, &out->from_parent);
     if (r->to.dir == r->from.dir)
         out->to_parent = out->from_parent;
     return err;
@@ -438,12 +445,24 @@ static int rename_names(struct renaming *r, struct wg_frame *f,
     return err;
 }
 
+/* r goes with the frame. */
+static void end_renaming(struct renaming *r, struct wg_frame *f, int err)
+{
+    struct px_inode *from = r->from.dir, *to = r->to.dir;
+    struct posix *px = r->px;
+
+    wg_px_unwind_changed(f, err, from, to);
+    if (from)
+        wg_px_release(px, from);
+    if (to)
+        wg_px_release(px, to);
+}
+
 void wg_posix_rename(struct wg_frame *f)
 {
     const struct wg_rename_in *in = wg_in(f, rename);
     struct wg_rename_out *out = wg_new_out(f, rename);
     struct renaming *r = WG_NEW(&f->call->arena, struct renaming);
-    int err;
 
     if (!out || !r)
         return wg_unwind(f, ENOMEM);
@@ -451,17 +470,10 @@ void wg_posix_rename(struct wg_frame *f)
         in->flags == (WG_RENAME_NOREPLACE | WG_RENAME_EXCHANGE))
         return wg_unwind(f, EINVAL);
     r->px = wg_px(f);
-    if (f->call->nowait && r->px->sync_names)
-        return wg_unwind(f, EWOULDBLOCK);
     r->cred = &f->call->cred;
     r->replay = f->call->replay;
     r->flags = in->flags;
     r->moved = in->moved;
     r->victim = in->victim;
-    err = rename_names(r, f, in, out);
-    if (r->from.dir)
-        wg_px_release(r->px, r->from.dir);
-    if (r->to.dir)
-        wg_px_release(r->px, r->to.dir);
-    wg_unwind(f, err);
+    end_renaming(r, f, rename_names(r, f, in, out));
 }

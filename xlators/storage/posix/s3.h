@@ -34,6 +34,7 @@ struct px_s3 {
     /* The twin's place, once asked for. Its directory is NULL when that isn't there. */
     struct px_inode *twin_dir;
     char *twin_name;
+    struct px_inode *durable[2]; /* wg_px_s3_durable: referenced */
 };
 
 /* The object under a key, as found. */
@@ -67,10 +68,14 @@ void wg_px_s3_pause(unsigned tries);
 /* Forgets the directories (but the base), to walk again. */
 void wg_px_s3_rewind(struct px_s3 *s);
 /*
- * Puts every directory entry of the path that a PUT made and that may not be on disk yet there,
- * and the directory of the file first. Leaves the thread as the brick.
+ * Puts every directory entry of the path that was made and may not be on disk yet there. (Not the
+ * file's: the fop ends with wg_px_s3_unwind.) May leave the thread as the brick.
  */
-int wg_px_s3_sync(struct px_s3 *s, struct px_inode *dir);
+int wg_px_s3_sync_path(struct px_s3 *s);
+/* The fop's last change was in dir: its answer waits until that is on disk. A second one may be said. */
+void wg_px_s3_durable(struct px_s3 *s, struct px_inode *dir);
+/* Ends s, and unwinds: with err, or when what was said is on disk. */
+void wg_px_s3_unwind(struct px_s3 *s, struct wg_frame *f, int err);
 
 /* Finds the twin's place; make: with its chunk directory. Not under name locks. */
 int wg_px_s3_twin(struct px_s3 *s, bool make);

@@ -25,7 +25,7 @@ int wg_px_dir_begin(struct posix *px, struct px_inode *dir, struct px_alone *a, 
 }
 
 void wg_px_dir_end(struct posix *px, struct px_inode *dir, const struct px_alone *a,
-                   struct wg_wcc *wcc, int *err)
+                   struct wg_wcc *wcc)
 {
     struct statx st;
     bool known = wg_px_stat(dir->fd, &st) == 0;
@@ -35,8 +35,6 @@ void wg_px_dir_end(struct posix *px, struct px_inode *dir, const struct px_alone
     if (known)
         wg_px_iatt(&st, dir->gfid, &wcc->post);
     wg_px_index_after(px, dir->gfid, known ? &st : NULL);
-    if (*err == 0 && px->sync_names)
-        *err = wg_px_sync_dir(px, dir->fd);
 }
 
 int wg_px_sync_dir(struct posix *px, int dirfd)
