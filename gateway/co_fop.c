@@ -48,6 +48,15 @@ static void drop_last(struct wg_co *co)
     co->call = NULL;
 }
 
+/* Once. */
+static void run_on_cancel(struct wg_co *co)
+{
+    void (*fn)(struct wg_co *co) = co->on_cancel;
+
+    co->on_cancel = NULL;
+    fn(co);
+}
+
 static int run_fop(struct wg_co *co, struct wg_xlator *xl, unsigned op, const void *in, const void **ret)
 {
     uint64_t fence;
@@ -75,9 +84,11 @@ static int run_fop(struct wg_co *co, struct wg_xlator *xl, unsigned op, const vo
     atomic_store(&co->fop_done, false);
     co->outside = wind_fop;
     __atomic_store_n(&co->waits_call, co->call->id, __ATOMIC_RELAXED);
-    do
+    do {
         wg_co_park(co, wg_op_name(op));
-    while (!atomic_load(&co->fop_done));
+        if (co->on_cancel && wg_co_cancelled(co))
+            run_on_cancel(co);
+    } while (!atomic_load(&co->fop_done));
     __atomic_store_n(&co->waits_call, 0, __ATOMIC_RELAXED);
     *ret = co->call->root->out;
     return co->call->root->err;

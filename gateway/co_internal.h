@@ -53,6 +53,8 @@ struct wg_co {
     struct wg_call *call;  /* of the last fop; its results live as long */
     struct wg_call *kept;  /* calls kept, linked through their owner */
     atomic_bool fop_done;
+    void (*on_cancel)(struct wg_co *co); /* what makes the fop under way end soon; NULL: nothing */
+    void *on_cancel_arg;
     int (*run)(void *arg);
     void *run_arg;
     int run_err;

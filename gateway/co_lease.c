@@ -33,7 +33,7 @@ struct wg_co_lease {
     uint64_t sent_ns;         /* the request under way */
     struct wg_call *call;     /* the same; NULL: none */
     struct wg_timer timer;    /* the next renewal, or the end */
-    struct wg_work work;
+    struct wg_work work, leave;
     uint64_t begin_ns;
     /* Also read by dumps. */
     _Atomic uint64_t until_ns, renewals;
@@ -54,6 +54,21 @@ static void unref(void *arg)
 
     if (atomic_fetch_sub(&l->refs, 1) == 1)
         free(l);
+}
+
+/* What must have ended before the graph stops. */
+static void count(void)
+{
+    pthread_mutex_lock(&list.lock);
+    list.n++;
+    pthread_mutex_unlock(&list.lock);
+}
+
+static void uncount(void)
+{
+    pthread_mutex_lock(&list.lock);
+    list.n--;
+    pthread_mutex_unlock(&list.lock);
 }
 
 static struct wg_co_lease *new_lease(struct wg_co *co, struct wg_xlator *xl, const struct wg_co_lease_args *args)
@@ -80,8 +95,8 @@ static struct wg_co_lease *new_lease(struct wg_co *co, struct wg_xlator *xl, con
     if (list.first)
         list.first->list_prev = l;
     list.first = l;
-    list.n++;
     pthread_mutex_unlock(&list.lock);
+    count();
     return l;
 }
 
@@ -100,10 +115,7 @@ static void end(struct wg_co_lease *l)
     pthread_mutex_unlock(&list.lock);
     unref(l);
     wg_call_unref(root);
-    /* Last: who waits for this may stop the graph. */
-    pthread_mutex_lock(&list.lock);
-    list.n--;
-    pthread_mutex_unlock(&list.lock);
+    uncount();
 }
 
 unsigned wg_co_leases_live(void)
@@ -277,6 +289,49 @@ static void drop_soon(struct wg_co_lease *l)
     wg_work_queue_on(l->worker, &l->work);
 }
 
+/* --- leaving the line: the flow was cancelled while it stood there --- */
+
+static void left(struct wg_call *call)
+{
+    wg_call_unref(call);
+    uncount();
+}
+
+/* The answer to the take comes by this, and ends the flow's wait. */
+static void leave(struct wg_work *w)
+{
+    struct wg_co_lease *l = (struct wg_co_lease *)((char *)w - offsetof(struct wg_co_lease, leave));
+    struct wg_str name;
+    struct wg_call *call = new_call(l, &name);
+    struct wg_lock_drop_in *in = call ? WG_NEW(&call->arena, struct wg_lock_drop_in) : NULL;
+    struct wg_call *root = l->root;
+    struct wg_xlator *xl = l->xl;
+
+    if (in) {
+        *in = (struct wg_lock_drop_in){ .at = l->at, .name = name, .owner = l->owner };
+        call->deadline_ns = wg_now_ns() + ttl_ns(l);
+    }
+    unref(l);
+    wg_call_unref(root); /* call has a reference of its own */
+    if (in)
+        wg_start(call, xl, WG_OP_lock_drop, in, left);
+    else if (call)
+        left(call);
+    else
+        uncount();
+}
+
+static void leave_soon(struct wg_co *co)
+{
+    struct wg_co_lease *l = co->on_cancel_arg;
+
+    atomic_fetch_add(&l->refs, 1);
+    wg_call_ref(l->root);
+    count();
+    l->leave.fn = leave;
+    wg_work_queue_on(l->worker, &l->leave);
+}
+
 /* --- the flow's side --- */
 
 /* A straggler of a fan-out may read the name later than the lease lives. Without memory it lives on. */
@@ -298,8 +353,13 @@ static int ask(struct wg_co *co, struct wg_co_lease *l, uint64_t wait_ns, uint64
     int err;
 
     *ret_sent = wg_now_ns();
+    co->on_cancel_arg = l;
+    co->on_cancel = leave_soon;
     err = wg_co_lock_take(co, l->xl, &in, &out);
+    co->on_cancel = NULL;
     keep_name(co, l);
+    if (err == ECANCELED && wg_co_cancelled(co))
+        err = wg_co_cancelled(co); /* the brick only says that we left */
     if (!err)
         granted(l, *ret_sent, out->ttl_ms);
     return err;
