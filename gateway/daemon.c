@@ -2,6 +2,7 @@
 #include "daemon.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -18,10 +19,11 @@
 
 #include "command.h"
 #include "log.h"
+#include "pool.h"
 
 #define WG_LOG_PART "daemon"
 
-enum { DESCRIPTORS_MAX = 1 << 20 };
+enum { DESCRIPTORS_MAX = 1 << 20, TIDY_S = 5, TIDY_MIN = 8 << 20 };
 
 static sigset_t handled(void)
 {
@@ -100,17 +102,40 @@ void wg_daemon_notify(const char *fmt, ...)
     close(fd);
 }
 
+/*
+ * What a burst has taken goes back to the system: buffers that lie in pools, and the pages of what
+ * was freed, which malloc keeps for ever otherwise (600 MB after clients that asked for much and read
+ * nothing). kept is what malloc holds free although it was trimmed.
+ */
+static void tidy(void)
+{
+    static size_t kept;
+    size_t free_bytes;
+
+    wg_pools_trim();
+    free_bytes = mallinfo2().fordblks;
+    if (free_bytes > kept + TIDY_MIN) {
+        malloc_trim(0);
+        free_bytes = mallinfo2().fordblks;
+    } else if (free_bytes > kept) {
+        return;
+    }
+    kept = free_bytes;
+}
+
 int wg_daemon_wait(void (*reload)(void *arg), void *arg)
 {
     sigset_t set = handled();
 
     wg_daemon_notify("READY=1\nMAINPID=%ld", (long)getpid());
     for (;;) {
-        int sig = sigwaitinfo(&set, NULL);
+        int sig = sigtimedwait(&set, NULL, &(struct timespec){ .tv_sec = TIDY_S });
         struct timespec now;
 
+        if (sig < 0 && errno == EAGAIN)
+            tidy();
         if (sig < 0)
-            continue; /* EINTR: a debugger, a stop and continue */
+            continue; /* or EINTR: a debugger, a stop and continue */
         if (sig != SIGHUP)
             return sig;
         clock_gettime(CLOCK_MONOTONIC, &now);

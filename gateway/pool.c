@@ -112,6 +112,8 @@ void *wg_pool_get(struct wg_pool *p)
                 push(&c->head, pop(&p->stack));
                 __atomic_store_n(&p->count, p->count - 1, __ATOMIC_RELAXED);
             }
+            if (p->count < p->least)
+                p->least = p->count;
             unlock(p);
         }
         if (c->head) {
@@ -151,4 +153,33 @@ void wg_pools_each(void (*each)(const struct wg_pool *p, void *arg), void *arg)
         if (p)
             each(p, arg);
     }
+}
+
+static unsigned trim(struct wg_pool *p)
+{
+    void *excess = NULL;
+    unsigned n;
+
+    lock(p);
+    for (n = 0; n < p->least; n++)
+        push(&excess, pop(&p->stack));
+    __atomic_store_n(&p->count, p->count - n, __ATOMIC_RELAXED);
+    p->least = p->count;
+    unlock(p);
+    while (excess)
+        p->destroy(p, pop(&excess));
+    return n;
+}
+
+unsigned wg_pools_trim(void)
+{
+    unsigned n = 0;
+
+    for (int i = 0; i < WG_POOLS_MAX; i++) {
+        struct wg_pool *p = atomic_load_explicit(&used[i], memory_order_acquire);
+
+        if (p)
+            n += trim(p);
+    }
+    return n;
 }

@@ -24,12 +24,18 @@ struct wg_pool {
     atomic_flag lock;
     void *stack;       /* free objects, linked through their first word */
     uint32_t count;
+    uint32_t least;    /* count was never below this since the last trim */
     atomic_uint used;
 };
 
 /* NULL when make gave NULL. The object's content is as it was left, but for its first word. */
 void *wg_pool_get(struct wg_pool *p);
 void wg_pool_put(struct wg_pool *p, void *obj);
+/*
+ * Destroys what lay in the shared stacks since the last trim and was not needed: to be called now and
+ * then, seconds apart. The number of objects. One caller at a time.
+ */
+unsigned wg_pools_trim(void);
 /* Every pool that was ever used, for dumps. */
 void wg_pools_each(void (*each)(const struct wg_pool *p, void *arg), void *arg);
 
