@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #define WG_LOG_PART "transport"
+#include "acceptor.h"
 #include "dump.h"
 #include "internal.h"
 #include "log.h"
@@ -31,6 +32,7 @@ struct wg_listener {
     struct wg_lane *lanes;
     atomic_uint nlanes;
     atomic_uint_least64_t accepted, refused;
+    struct wg_accept_shortage shortage;
     struct wg_listener *next; /* all */
 };
 
@@ -95,16 +97,20 @@ static int adopt(struct wg_listener *ls, int fd, const struct sockaddr_storage *
     return err;
 }
 
-/* 0, or an errno that means to wait a little before accepting again. */
-static int accept_one(struct wg_listener *ls)
+/* true: wait a little before accepting again. */
+static bool accept_one(struct wg_listener *ls)
 {
     struct sockaddr_storage ss = { 0 };
     socklen_t len = sizeof ss;
     char from[128];
     int fd = accept4(ls->fd, (struct sockaddr *)&ss, &len, SOCK_NONBLOCK | SOCK_CLOEXEC), err;
 
+    if (fd < 0 && errno == EAGAIN)
+        return false;
+    if (wg_accept_short(&ls->shortage, ls->bound, fd < 0 ? errno : 0))
+        return true;
     if (fd < 0)
-        return errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM ? errno : 0;
+        return false;
     sockaddr_show(&ss, len, from, sizeof from);
     err = atomic_load(&ls->nlanes) >= ls->o.max_lanes ? EUSERS : adopt(ls, fd, &ss, len);
     if (err) {
@@ -118,23 +124,21 @@ static int accept_one(struct wg_listener *ls)
         atomic_fetch_add(&ls->accepted, 1);
     }
     threads_reap();
-    return 0;
+    return false;
 }
 
 static void *accept_main(void *arg)
 {
     struct wg_listener *ls = arg;
     struct pollfd p[2] = { { .fd = ls->wake, .events = POLLIN }, { .fd = ls->fd, .events = POLLIN } };
-    int err = 0;
+    bool pause = false;
 
     for (;;) {
-        if (poll(p, err ? 1 : 2, err ? 100 : -1) < 0 && errno != EINTR)
+        if (poll(p, pause ? 1 : 2, pause ? 100 : -1) < 0 && errno != EINTR)
             usleep(100000);
         if (p[0].revents & POLLIN)
             return NULL;
-        err = accept_one(ls); /* non-blocking: nothing there is no error */
-        if (err)
-            wg_error("listener %s: %s", ls->bound, strerror(err));
+        pause = accept_one(ls); /* non-blocking: nothing there is no error */
     }
 }
 

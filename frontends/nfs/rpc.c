@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* libntirpc's side of the RPC service: sockets, accepting, rpcbind, start and stop. */
+/* The RPC service's sockets: listening, accepting, rpcbind, start and stop. */
 #include <rpc/rpc.h>
 #include <rpc/svc_rqst.h>
 
@@ -8,12 +8,14 @@
 #include <netdb.h>
 #include <netinet/tcp.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #define WG_LOG_PART "nfs"
+#include "acceptor.h"
 #include "call.h"
 #include "conn.h"
 #include "dump.h"
@@ -27,12 +29,15 @@ static struct {
     uint32_t channel;
     bool library;             /* svc_init was called */
     struct {
-        SVCXPRT *xprt;
+        SVCXPRT *xprt;        /* of UDP: the library's */
         int fd;
         bool udp;
         unsigned which;       /* of ports */
+        struct sockaddr_storage local;
+        socklen_t local_len;
     } listeners[LISTENERS_MAX];
     unsigned nlisteners;
+    struct wg_acceptor *acceptor;
     uint16_t ports[2];
     struct {
         uint32_t prog, vers;
@@ -43,19 +48,39 @@ static struct {
 
 /* --- connections --- */
 
+/* What a connection's users share: the socket, open while somebody holds a reference. */
+struct xprt {
+    atomic_uint refs;
+    atomic_bool destroyed;
+    int fd;
+    struct wg_rpc_conn *conn;
+};
+
 void wg_xprt_ref(void *xprt)
 {
-    SVC_REF((SVCXPRT *)xprt, SVC_REF_FLAG_NONE);
+    atomic_fetch_add_explicit(&((struct xprt *)xprt)->refs, 1, memory_order_relaxed);
 }
 
 void wg_xprt_unref(void *xprt)
 {
-    SVC_RELEASE((SVCXPRT *)xprt, SVC_RELEASE_FLAG_NONE);
+    struct xprt *x = xprt;
+
+    if (atomic_fetch_sub_explicit(&x->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    /* The socket first: whoever waits until no connection is left may count descriptors. */
+    close(x->fd);
+    wg_conn_free(x->conn);
+    free(x);
 }
 
 void wg_xprt_destroy(void *xprt)
 {
-    SVC_DESTROY((SVCXPRT *)xprt);
+    struct xprt *x = xprt;
+
+    if (atomic_exchange(&x->destroyed, true))
+        return;
+    wg_conn_unlinked(x->conn);
+    wg_xprt_unref(x);
 }
 
 void wg_peer_set(struct wg_rpc_peer *p, const struct sockaddr_storage *ss)
@@ -78,77 +103,39 @@ void wg_peer_set(struct wg_rpc_peer *p, const struct sockaddr_storage *ss)
         inet_ntop(AF_INET6, &p->addr, p->text, sizeof p->text);
 }
 
-/* The library's operations on accepted connections, with ours in their place. */
-static struct xp_ops *library_ops, our_ops;
-
-static enum xprt_stat our_recv(SVCXPRT *x)
-{
-    if (x->xp_u1)
-        wg_conn_take(x->xp_u1);
-    return XPRT_IDLE;
-}
-
-static void our_unlink(SVCXPRT *x, u_int flags, const char *tag, const int line)
-{
-    if (x->xp_u1)
-        wg_conn_unlinked(x->xp_u1);
-    library_ops->xp_unlink(x, flags, tag, line);
-}
-
-static enum xprt_stat our_free(SVCXPRT *x)
-{
-    if (x->xp_u1)
-        wg_conn_free(x->xp_u1);
-    x->xp_u1 = NULL;
-    return XPRT_IDLE;
-}
-
-static void copy_ops(SVCXPRT *x)
-{
-    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-
-    pthread_mutex_lock(&lock);
-    if (!library_ops) {
-        library_ops = x->xp_ops;
-        our_ops = *x->xp_ops;
-        our_ops.xp_recv = our_recv;
-        our_ops.xp_unlink = our_unlink;
-        our_ops.xp_free_user_data = our_free;
-    }
-    pthread_mutex_unlock(&lock);
-    x->xp_ops = &our_ops;
-}
-
-static enum xprt_stat never(struct svc_req *req)
-{
-    (void)req;
-    return XPRT_DIED;
-}
-
 static void set_option(int fd, int level, int name, int value)
 {
     if (setsockopt(fd, level, name, &value, sizeof value) != 0)
         wg_debug("a socket option (%d, %d) was refused: %s", level, name, strerror(errno));
 }
 
-static enum xprt_stat on_accept(SVCXPRT *x)
+static void on_accept(void *arg, int fd, const struct sockaddr_storage *ss, socklen_t len)
 {
-    struct wg_rpc_conn *c = wg_conn_new(x, x->xp_fd, svc_getrpccaller(x));
+    struct xprt *x = malloc(sizeof *x);
 
-    if (!c)
-        return XPRT_DIED;
-    x->xp_dispatch.process_cb = never;
-    x->xp_u1 = c;
-    copy_ops(x);
-    set_option(x->xp_fd, IPPROTO_TCP, TCP_NODELAY, 1);
+    (void)arg;
+    (void)len;
+    if (wg_conn_count() >= R.config.max_connections) {
+        close(fd);
+        free(x);
+        return;
+    }
+    if (x)
+        *x = (struct xprt){ .refs = 1, .fd = fd, .conn = wg_conn_new(x, fd, ss) };
+    if (!x || !x->conn) {
+        close(fd);
+        free(x);
+        return;
+    }
+    set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
     /* A peer that vanished is noticed in two minutes, with replies under way or without. */
-    set_option(x->xp_fd, SOL_SOCKET, SO_KEEPALIVE, 1);
-    set_option(x->xp_fd, IPPROTO_TCP, TCP_KEEPIDLE, 60);
-    set_option(x->xp_fd, IPPROTO_TCP, TCP_KEEPINTVL, 10);
-    set_option(x->xp_fd, IPPROTO_TCP, TCP_KEEPCNT, 6);
-    set_option(x->xp_fd, IPPROTO_TCP, TCP_USER_TIMEOUT, 120000);
-    wg_debug("%s port %u connected", c->peer.text, c->peer.port);
-    return SVC_STAT(x->xp_parent);
+    set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+    set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, 60);
+    set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, 10);
+    set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, 6);
+    set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, 120000);
+    wg_debug("%s port %u connected", x->conn->peer.text, x->conn->peer.port);
+    wg_conn_take(x->conn);
 }
 
 /* --- the library --- */
@@ -164,16 +151,16 @@ static void library_says(const char *fmt, ...)
     wg_debug("libntirpc: %s", text);
 }
 
-static int start_library(const struct wg_rpc_config *config)
+static int start_library(void)
 {
     struct svc_init_params ip = {
         .alloc_cb = wg_udp_alloc,
         .free_cb = wg_udp_free,
         .flags = SVC_INIT_EPOLL | SVC_INIT_NOREG_XPRTS,
-        .max_connections = config->max_connections + LISTENERS_MAX,
+        .max_connections = LISTENERS_MAX,
         .max_events = 256,
         .ioq_thrd_min = 2,
-        .ioq_thrd_max = 4, /* it accepts and closes; requests are read by conn.c's threads */
+        .ioq_thrd_max = 4, /* only datagrams are its own */
         .channels = 1,
     };
     tirpc_pkg_params pp;
@@ -241,7 +228,7 @@ static int open_socket(const char *address, uint16_t port, bool udp, int *ret_fd
 
     if (err)
         return err;
-    fd = socket(ss.ss_family, (udp ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC, 0);
+    fd = socket(ss.ss_family, udp ? SOCK_DGRAM | SOCK_CLOEXEC : SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         return errno;
     if (ss.ss_family == AF_INET6)
@@ -268,28 +255,26 @@ static int listen_on(const char *address, unsigned which, bool udp)
 {
     SVCXPRT *x = NULL;
     int fd = -1, err = open_socket(address, R.ports[which], udp, &fd, &R.ports[which]);
+    unsigned i = R.nlisteners;
 
     if (err)
         return err;
-    if (udp) {
+    if (udp)
         err = wg_udp_listen(fd, R.channel, (void **)&x);
-    } else {
-        x = svc_vc_ncreatef(fd, 0, 0, SVC_CREATE_FLAG_CLOSE | SVC_CREATE_FLAG_LISTEN);
-        if (x) {
-            x->xp_dispatch.rendezvous_cb = on_accept;
-            err = svc_rqst_evchan_reg(R.channel, x, SVC_RQST_FLAG_XPRT_UREG);
-        }
-    }
-    if (!x || err) {
+    if (udp && (!x || err)) {
         wg_error("libntirpc cannot listen on port %u of %s", R.ports[which], address);
         if (!x)
             close(fd);
         return err ? err : ENOMEM;
     }
-    R.listeners[R.nlisteners].xprt = x;
-    R.listeners[R.nlisteners].fd = fd;
-    R.listeners[R.nlisteners].udp = udp;
-    R.listeners[R.nlisteners++].which = which;
+    R.listeners[i].xprt = x;
+    R.listeners[i].fd = fd;
+    R.listeners[i].udp = udp;
+    R.listeners[i].which = which;
+    R.listeners[i].local_len = sizeof R.listeners[i].local;
+    R.nlisteners++;
+    if (getsockname(fd, (struct sockaddr *)&R.listeners[i].local, &R.listeners[i].local_len))
+        return errno;
     wg_info("listening on %s port %u (%s)", address, R.ports[which], udp ? "UDP" : "TCP");
     return 0;
 }
@@ -331,13 +316,25 @@ static int listen_all(const struct wg_rpc_config *config)
     return 0;
 }
 
+static int start_accepting(void)
+{
+    struct wg_acceptor_opts o = { .name = "nfs-accept", .accepted = on_accept };
+
+    for (unsigned i = 0; i < R.nlisteners; i++)
+        if (!R.listeners[i].udp)
+            o.fds[o.nfds++] = R.listeners[i].fd;
+    return wg_acceptor_start(&o, &R.acceptor);
+}
+
 static void stop_listening(void)
 {
+    wg_acceptor_stop(R.acceptor);
+    R.acceptor = NULL;
     for (unsigned i = 0; i < R.nlisteners; i++) {
-        /* Connections hold their listener: without shutdown the port would stay open. */
-        if (!R.listeners[i].udp) /* it would wake a receiver, which loses its datagram's buffer */
-            shutdown(R.listeners[i].fd, SHUT_RDWR);
-        SVC_DESTROY(R.listeners[i].xprt);
+        if (R.listeners[i].udp)
+            SVC_DESTROY(R.listeners[i].xprt);
+        else
+            close(R.listeners[i].fd);
     }
     R.nlisteners = 0;
 }
@@ -366,8 +363,8 @@ void wg_rpc_register(uint32_t prog, uint32_t vers, unsigned which)
     bool same = R.ports[0] == R.ports[1];
 
     for (unsigned i = 0; i < R.nlisteners; i++) {
-        SVCXPRT *x = R.listeners[i].xprt;
-        const struct sockaddr_in6 *v6 = (const void *)&x->xp_local.ss;
+        const struct sockaddr_in6 *v6 = (const void *)&R.listeners[i].local;
+        struct netbuf local = { R.listeners[i].local_len, R.listeners[i].local_len, &R.listeners[i].local };
         struct sockaddr_in any = { .sin_family = AF_INET, .sin_port = htons(R.ports[which]) };
         struct netbuf any_nb = { sizeof any, sizeof any, &any };
         bool udp = R.listeners[i].udp, is_v6 = v6->sin6_family == AF_INET6;
@@ -377,7 +374,7 @@ void wg_rpc_register(uint32_t prog, uint32_t vers, unsigned which)
             continue;
         if (udp && prog != R.config.udp_prog)
             continue;
-        register_one(prog, vers, netid, &x->xp_local.nb);
+        register_one(prog, vers, netid, &local);
         if (is_v6 && IN6_IS_ADDR_UNSPECIFIED(&v6->sin6_addr)) /* it takes IPv4 as well */
             register_one(prog, vers, udp ? "udp" : "tcp", &any_nb);
     }
@@ -405,11 +402,13 @@ int wg_rpc_start(const struct wg_rpc_config *config)
 
     R.config = *config;
     if (!err)
-        err = start_library(config);
+        err = start_library();
     if (!err)
         err = wg_conn_start(config);
     if (!err)
         err = listen_all(config);
+    if (!err)
+        err = start_accepting();
     if (err)
         wg_rpc_stop(0);
     return err;
