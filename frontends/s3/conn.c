@@ -369,8 +369,11 @@ void s3_conn_notify(void *cls, struct MHD_Connection *mhd, void **sock,
 {
     struct s3_listener *l = cls;
 
-    if (code == MHD_CONNECTION_NOTIFY_STARTED)
+    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
         *sock = new_sock(l, mhd); /* NULL: its requests are refused */
-    else if (*sock)
+        return;
+    }
+    if (*sock)
         end_sock(l, *sock);
+    atomic_fetch_sub(&l->taken, 1);
 }

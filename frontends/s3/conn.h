@@ -79,6 +79,8 @@ struct s3_listener {
     int fd;
     uint16_t port;
     struct MHD_Daemon *daemon;
+    struct wg_acceptor *acceptor;
+    atomic_uint taken;    /* connections that the library has or is given */
     pthread_mutex_t lock; /* of socks */
     struct s3_sock *socks;
     unsigned nsocks;

@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "acceptor.h"
 #include "conn.h"
 #include "dump.h"
 #include "log.h"
@@ -114,14 +115,16 @@ static size_t keep_escapes(void *cls, struct MHD_Connection *mhd, char *s)
 static struct MHD_Daemon *start_daemon(struct s3_listener *l)
 {
     struct wg_s3 *s3 = l->s3;
+    /* The library's own accepting would turn without end when there are no descriptors. */
     unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG |
+                     MHD_USE_NO_LISTEN_SOCKET | MHD_USE_ITC |
                      (l->tls ? MHD_USE_TLS : 0);
     struct MHD_OptionItem ops[] = {
         { MHD_OPTION_EXTERNAL_LOGGER, (intptr_t)library_log, NULL },
-        { MHD_OPTION_LISTEN_SOCKET, l->fd, NULL },
         { MHD_OPTION_CONNECTION_MEMORY_LIMIT, POOL, NULL },
         { MHD_OPTION_CONNECTION_MEMORY_INCREMENT, POOL / 4, NULL },
-        { MHD_OPTION_CONNECTION_LIMIT, s3->max_connections, NULL },
+        /* The limit is ours; the library's is split among its threads, who don't share evenly. */
+        { MHD_OPTION_CONNECTION_LIMIT, (intptr_t)s3->max_connections * s3->threads, NULL },
         { MHD_OPTION_CONNECTION_TIMEOUT, s3->idle_s, NULL },
         { MHD_OPTION_STRICT_FOR_CLIENT, 1, NULL },
         { MHD_OPTION_URI_LOG_CALLBACK, (intptr_t)s3_conn_uri, l },
@@ -139,6 +142,33 @@ static struct MHD_Daemon *start_daemon(struct s3_listener *l)
 
     return MHD_start_daemon(flags, 0, NULL, NULL, s3_conn_handler, l, MHD_OPTION_ARRAY, ops,
                             l->tls ? MHD_OPTION_ARRAY : MHD_OPTION_END, tls, MHD_OPTION_END);
+}
+
+/* Above the limit clients wait in the backlog. */
+static bool may_accept(void *arg)
+{
+    struct s3_listener *l = arg;
+
+    return atomic_load(&l->taken) < l->s3->max_connections;
+}
+
+static void on_accept(void *arg, int fd, const struct sockaddr_storage *ss, socklen_t len)
+{
+    struct s3_listener *l = arg;
+
+    atomic_fetch_add(&l->taken, 1);
+    if (MHD_add_connection(l->daemon, fd, (const struct sockaddr *)ss, len) == MHD_YES)
+        return;
+    atomic_fetch_sub(&l->taken, 1); /* the library has closed fd */
+    wg_debug("a connection was refused: %s", strerror(errno));
+}
+
+static int start_accepting(struct s3_listener *l)
+{
+    struct wg_acceptor_opts o = { .name = l->tls ? "s3-accept-tls" : "s3-accept", .fds = { l->fd }, .nfds = 1,
+                                  .ready = may_accept, .accepted = on_accept, .arg = l };
+
+    return wg_acceptor_start(&o, &l->acceptor);
 }
 
 static int start_listener(struct wg_s3 *s3, struct s3_listener *l, const char *address, bool tls)
@@ -161,6 +191,11 @@ static int start_listener(struct wg_s3 *s3, struct s3_listener *l, const char *a
         close(l->fd);
         l->fd = -1;
         return EIO;
+    }
+    err = start_accepting(l);
+    if (err) {
+        wg_error("can't start accepting on %s: %s", address, strerror(err));
+        return err; /* the stop ends the daemon */
     }
     wg_notice("S3 over %s on port %u", tls ? "https" : "http", l->port);
     return 0;
@@ -502,13 +537,16 @@ struct wg_users *wg_s3_users(struct wg_s3 *s3)
     return s3->users;
 }
 
+/* Refuses new connections from now on. */
 static void quiesce(struct s3_listener *l)
 {
     if (!l->daemon)
         return;
-    /* Refuses new connections now; closed when no thread of the library can touch it any more. */
-    if (MHD_quiesce_daemon(l->daemon) >= 0)
-        shutdown(l->fd, SHUT_RDWR);
+    wg_acceptor_stop(l->acceptor);
+    l->acceptor = NULL;
+    if (l->fd >= 0)
+        close(l->fd);
+    l->fd = -1;
 }
 
 static void stop_listener(struct s3_listener *l)
@@ -517,7 +555,6 @@ static void stop_listener(struct s3_listener *l)
         return;
     MHD_stop_daemon(l->daemon);
     l->daemon = NULL;
-    close(l->fd);
 }
 
 /* A suspended connection at MHD_stop_daemon aborts the process; and nobody may sleep anew. */
