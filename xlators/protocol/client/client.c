@@ -33,7 +33,7 @@ static const struct wg_option options[] = {
       "this is closed.", false },
     { "connect-timeout", WG_OPT_TIME, 100, 3600000, "5s", "For a connection, and again for its TLS.",
       false },
-    { "reconnect-delay", WG_OPT_TIME, 1, 3600000, "5s", "The longest wait between attempts to connect; it "
+    { "reconnect-delay", WG_OPT_TIME, 1, 3600000, "1s", "The longest wait between attempts to connect; it "
       "starts with a fiftieth and doubles.", false },
     WG_PROTOCOL_OPTIONS,
     { 0 },
