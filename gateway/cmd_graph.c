@@ -52,4 +52,5 @@ static const struct wg_cmd_option options[] = {
 const struct wg_command wg_cmd_graph = {
     .name = "graph", .operands = "", .options = options, .run = run,
     .help = "Prints the graph of translators that a configuration makes.",
+    .about = "\"windgate graph show\" prints those that run; set, insert, remove and load change them.",
 };

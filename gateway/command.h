@@ -10,7 +10,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-enum { WG_CMD_OPTIONS_MAX = 32, WG_CMD_OPERANDS_MAX = 4, WG_CMD_REPEAT_MAX = 16 };
+enum { WG_CMD_OPTIONS_MAX = 32, WG_CMD_OPERANDS_MAX = 24, WG_CMD_REPEAT_MAX = 16 };
 
 /* Exit statuses, as other daemons and sysexits.h have them. */
 enum { WG_EXIT_OK = 0, WG_EXIT_FAILED = 1, WG_EXIT_USAGE = 2 };
@@ -81,7 +81,8 @@ void wg_commands_man(FILE *out);
 int wg_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 extern const struct wg_command wg_cmd_gateway, wg_cmd_brick, wg_cmd_serve, wg_cmd_status,
-    wg_cmd_statedump, wg_cmd_top, wg_cmd_trace, wg_cmd_profile, wg_cmd_log, wg_cmd_drain, wg_cmd_graph, wg_cmd_check_config,
+    wg_cmd_statedump, wg_cmd_top, wg_cmd_trace, wg_cmd_profile, wg_cmd_log, wg_cmd_drain, wg_cmd_graph, wg_cmd_graph_show, wg_cmd_graph_set,
+    wg_cmd_graph_insert, wg_cmd_graph_remove, wg_cmd_graph_load, wg_cmd_check_config,
     wg_cmd_user_add, wg_cmd_user_list, wg_cmd_user_remove, wg_cmd_key_add, wg_cmd_key_remove, wg_cmd_certs_ca, wg_cmd_certs_node,
     wg_cmd_certs_revoke, wg_cmd_certs_show;
 

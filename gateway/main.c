@@ -20,6 +20,11 @@ const struct wg_command *const wg_commands[] = {
     &wg_cmd_profile,
     &wg_cmd_log,
     &wg_cmd_drain,
+    &wg_cmd_graph_show, /* two words come before the one they begin with */
+    &wg_cmd_graph_set,
+    &wg_cmd_graph_insert,
+    &wg_cmd_graph_remove,
+    &wg_cmd_graph_load,
     &wg_cmd_graph,
     &wg_cmd_check_config,
     &wg_cmd_user_add,

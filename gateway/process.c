@@ -14,6 +14,7 @@
 #include "command.h"
 #include "daemon.h"
 #include "dump.h"
+#include "graph_control.h"
 #include "call.h"
 #include "log.h"
 #include "slow.h"
@@ -158,7 +159,7 @@ static int do_drain(const cJSON *request, cJSON *answer, void *arg)
 
 int wg_process_control(const struct wg_process *p, const char *path)
 {
-    static struct wg_control_command commands[6];
+    static struct wg_control_command commands[7];
 
     started_ns = wg_now_ns();
     wg_slow_start();
@@ -167,6 +168,7 @@ int wg_process_control(const struct wg_process *p, const char *path)
     commands[2] = (struct wg_control_command){ "log", do_log, NULL };
     commands[3] = (struct wg_control_command){ "drain", do_drain, NULL };
     commands[4] = (struct wg_control_command){ "top", do_top, (void *)(uintptr_t)p };
+    commands[5] = (struct wg_control_command){ "graph", wg_graph_control, NULL };
     if (!path) {
         wg_notice("no control socket (--control)");
         return 0;

@@ -469,15 +469,28 @@ static int change(struct change *c)
     return 0;
 }
 
+static struct wg_graph *as_given(const struct wg_graph *now, void *g)
+{
+    (void)now;
+    return g;
+}
+
 int wg_volume_change(struct wg_volume *v, struct wg_graph *g, char *why, size_t size)
 {
-    struct change c = { .v = v, .new = g, .why = why, .size = size };
+    return wg_volume_edit(v, as_given, g, why, size);
+}
+
+int wg_volume_edit(struct wg_volume *v, struct wg_graph *(*make)(const struct wg_graph *now, void *arg), void *arg,
+                   char *why, size_t size)
+{
+    struct change c = { .v = v, .why = why, .size = size };
     int err;
 
     why[0] = '\0';
     pthread_mutex_lock(&v->change);
     c.old = current_of(v);
-    err = change(&c);
+    c.new = make(c.old, arg);
+    err = c.new ? change(&c) : EINVAL;
     pthread_mutex_unlock(&v->change);
     if (err && !why[0])
         snprintf(why, size, "%s", wg_error_name(err));

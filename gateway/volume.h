@@ -28,6 +28,13 @@
  */
 int wg_volume_start(const char *name, struct wg_graph *g, struct wg_volume **ret);
 
+/*
+ * The same with a graph that make derives from the one of now (NULL: the volume is closed), which no other
+ * change replaces meanwhile. make gives NULL when it can't; then EINVAL.
+ */
+int wg_volume_edit(struct wg_volume *v, struct wg_graph *(*make)(const struct wg_graph *now, void *arg), void *arg,
+                   char *why, size_t size);
+
 /* Calls don't enter it any more; its graph is ended when the last has ended. It may be started again. */
 void wg_volume_close(struct wg_volume *v);
 
