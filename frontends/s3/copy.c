@@ -251,16 +251,16 @@ static bool unchanged(struct wg_co *co, const struct copy *c)
     const struct wg_get_out *now;
 
     return c->etag.valid && !c->etag.synthetic && wg_co_get(co, c->from_top, &in, &now) == 0 &&
-           wg_gfid_eq(now->attr.gfid, c->attr.gfid) && now->etag.valid && !now->etag.synthetic &&
-           now->etag.parts == c->etag.parts && memcmp(now->etag.md5, c->etag.md5, 16) == 0 &&
+           wg_gfid_eq(now->attr.gfid, c->attr.gfid) && s3_same_content(&now->etag, &c->etag) &&
            now->attr.size == c->attr.size;
 }
 
-static int publish(struct wg_co *co, struct s3_req *r, struct copy *c, struct wg_put_in *in,
-                   struct wg_iatt *ret_attr, struct wg_etag *ret_etag)
+/* copied: what the source's ETag was while it was copied, if that is known. */
+static int publish(struct wg_co *co, struct s3_req *r, struct copy *c, const struct wg_etag *copied,
+                   struct wg_put_in *in, struct wg_iatt *ret_attr, struct wg_etag *ret_etag)
 {
     const struct wg_put_out *out;
-    bool same = unchanged(co, c);
+    bool same = s3_same_content(&c->etag, copied) || unchanged(co, c);
     int err = copy_meta(co, r, c, &in->from, same, &in->meta);
 
     if (!err)
@@ -281,12 +281,6 @@ static int publish(struct wg_co *co, struct s3_req *r, struct copy *c, struct wg
     return 0;
 }
 
-static bool still_the_same(struct wg_co *co, struct s3_req *r, const void *arg)
-{
-    (void)r;
-    return unchanged(co, arg);
-}
-
 /* ESTALE: the target's brick was restarted, which forgot the staged inode (or the source is gone). */
 static int copy_once(struct wg_co *co, struct s3_req *r, struct copy *c, bool *alive,
                      struct wg_iatt *ret_attr, struct wg_etag *ret_etag)
@@ -300,12 +294,12 @@ static int copy_once(struct wg_co *co, struct s3_req *r, struct copy *c, bool *a
         *alive = true;
         err = wg_s3_keep_alive(co, r);
     }
-    struct s3_copy_data data = { .from_top = c->from_top, .from = c->ref, .to = in.from, .size = c->attr.size,
-                                 .same = still_the_same, .arg = c };
+    struct s3_copy_data data = { .from_top = c->from_top, .from = c->ref, .to = in.from, .size = c->attr.size };
+    struct wg_etag etag;
     if (!err)
-        err = s3_copy_data(co, r, &data);
+        err = s3_copy_data(co, r, &data, &etag);
     if (!err)
-        err = publish(co, r, c, &in, ret_attr, ret_etag);
+        err = publish(co, r, c, &etag, &in, ret_attr, ret_etag);
     if (err == ESTALE) {
         s3_end_stage(co, r, &in.from, err);
         return ESTALE;

@@ -179,8 +179,13 @@ struct pulling {
     struct wg_str ref;         /* of the arena; len 0: none */
     uint64_t done;             /* of c->size */
     uint64_t touched;          /* the target may hold something below */
+    struct wg_etag etag;       /* of what is below done */
 };
 
+/*
+ * For what is still to be copied. ECHANGED: what was copied before is perhaps not of this content. An ETag is
+ * never wrong, so where it is the same as before, so is the content.
+ */
 static int make_reference(struct wg_co *co, struct pulling *p)
 {
     const struct s3_copy_data *c = p->c;
@@ -195,7 +200,12 @@ static int make_reference(struct wg_co *co, struct pulling *p)
     err = wg_strdup(&p->r->call->arena, out->ref, &p->ref);
     if (err)
         return err;
-    return out->size == in.size ? 0 : S3E(OperationAborted); /* it became shorter */
+    if (out->size != in.size)
+        return S3E(OperationAborted); /* it became shorter */
+    if (p->done > 0 && !s3_same_content(&p->etag, &out->etag))
+        return ECHANGED;
+    p->etag = out->etag;
+    return 0;
 }
 
 static void drop_reference(struct pulling *p)
@@ -260,8 +270,7 @@ static int pull(struct wg_co *co, struct pulling *p)
         uint64_t before = p->done;
 
         err = make_reference(co, p);
-        /* What a former reference gave counts only if the source was the same when this one was made. */
-        if (!err && before > 0 && !(p->c->same && p->c->same(co, p->r, p->c->arg))) {
+        if (err == ECHANGED) {
             p->done = 0;
             drop_reference(p);
             err = make_reference(co, p);
@@ -282,7 +291,7 @@ static int pull(struct wg_co *co, struct pulling *p)
     }
 }
 
-static int copy_between(struct wg_co *co, struct s3_req *r, const struct s3_copy_data *c)
+static int copy_between(struct wg_co *co, struct s3_req *r, const struct s3_copy_data *c, struct wg_etag *ret)
 {
     struct pulling *p = WG_NEW(&r->call->arena, struct pulling); /* fops point into it */
     int err;
@@ -295,6 +304,8 @@ static int copy_between(struct wg_co *co, struct s3_req *r, const struct s3_copy
     if (err == ECANCELED || err == ENOMEM)
         return err;
     err = err ? ENOTSUP : pull(co, p);
+    if (!err)
+        *ret = p->etag;
     if (err == ENOTSUP)
         return carry(co, r, c);
     if (err == ECHANGED)
@@ -302,13 +313,18 @@ static int copy_between(struct wg_co *co, struct s3_req *r, const struct s3_copy
     return err;
 }
 
-int s3_copy_data(struct wg_co *co, struct s3_req *r, const struct s3_copy_data *c)
+int s3_copy_data(struct wg_co *co, struct s3_req *r, const struct s3_copy_data *c, struct wg_etag *ret)
 {
+    struct wg_etag etag = { .valid = false };
     int err = EXDEV;
 
     if (c->size == 0)
-        return 0;
-    if (c->from_top == r->top)
+        err = 0;
+    else if (c->from_top == r->top)
         err = copy_on_brick(co, r, c);
-    return err == EXDEV ? copy_between(co, r, c) : err;
+    if (err == EXDEV)
+        err = copy_between(co, r, c, &etag);
+    if (ret)
+        *ret = etag;
+    return err;
 }

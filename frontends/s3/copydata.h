@@ -13,19 +13,21 @@ struct s3_copy_data {
     struct wg_xlator *from_top; /* where the source's fops go in; the target's is r->top */
     struct wg_ref from, to;     /* to: staged, never written */
     uint64_t from_offset, size; /* to offset 0 */
-    /*
-     * co. Whether the source is surely what it was when it was opened: then a copy that was interrupted goes
-     * on where it was, else it begins again. NULL: nobody knows.
-     */
-    bool (*same)(struct wg_co *co, struct s3_req *r, const void *arg);
-    const void *arg;
 };
 
 /*
- * co. 0 when all of it is in the target, which put makes durable. S3E(OperationAborted): the source changed each
+ * co. 0 when all of it is in the target, which put makes durable; *ret (may be NULL) is the ETag that the
+ * source had all the while, none when that is not known. S3E(OperationAborted): the source changed each
  * time that it was tried; ESTALE: source or target are gone; ENOSPC, EDQUOT, ENOTCONN, ETIMEDOUT...
  */
-int s3_copy_data(struct wg_co *co, struct s3_req *r, const struct s3_copy_data *c);
+int s3_copy_data(struct wg_co *co, struct s3_req *r, const struct s3_copy_data *c, struct wg_etag *ret);
+
+/* Both are true ETags, of the same content. */
+static inline bool s3_same_content(const struct wg_etag *a, const struct wg_etag *b)
+{
+    return a->valid && b->valid && !a->synthetic && !b->synthetic && a->parts == b->parts &&
+           memcmp(a->md5, b->md5, sizeof a->md5) == 0;
+}
 
 /* Starts a fop that nobody waits for, also when co is cancelled: what gives something back. */
 #define s3_send_off(r, top, name, in) \

@@ -199,7 +199,7 @@ static int copy_part(struct wg_co *co, struct part_copy *c)
     unsigned mask = 1u << S3_SUM_MD5 | 1u << S3_SUM_CRC64NVME;
     struct s3_copy_data data = { .from_top = c->from_top, .from = c->from, .from_offset = c->offset,
                                  .to = c->in.from, .size = c->size };
-    int err = s3_copy_data(co, c->r, &data);
+    int err = s3_copy_data(co, c->r, &data, NULL);
 
     c->alg = c->u.alg;
     if (c->alg != S3_SUM_NONE)

@@ -335,8 +335,10 @@ static bool clone_range(struct posix *px, struct reference *r, uint64_t size, in
 }
 
 /* Fixes what the reference names. No write of ours is under way meanwhile. */
-static int fix(struct posix *px, struct reference *r, uint64_t offset, uint64_t size, struct statx *st)
+static int fix(struct posix *px, struct reference *r, uint64_t offset, uint64_t size, struct statx *st,
+               struct wg_etag *etag)
 {
+    struct px_rec rec;
     int snap = -1, err;
 
     if (size > 0 && !atomic_load(&px->references->no_clone) && wg_px_as_brick(px) == 0)
@@ -350,6 +352,10 @@ static int fix(struct posix *px, struct reference *r, uint64_t offset, uint64_t 
         r->begin = offset < r->size ? offset : r->size;
         r->end = r->begin + (size < r->size - r->begin ? size : r->size - r->begin);
         r->snapshot = snap >= 0 && r->begin < r->end && clone_range(px, r, r->size, snap);
+        if (wg_px_rec(px, r->ino, &rec) == 0 && wg_px_rec_holds(&rec, st)) {
+            *etag = (struct wg_etag){ .parts = rec.parts, .valid = true };
+            memcpy(etag->md5, rec.md5, sizeof etag->md5);
+        }
     }
     pthread_rwlock_unlock(&r->ino->content);
     if (err == 0 && r->snapshot) {
@@ -361,7 +367,7 @@ static int fix(struct posix *px, struct reference *r, uint64_t offset, uint64_t 
     return err;
 }
 
-static int make(struct wg_frame *f, struct reference *r, struct statx *st)
+static int make(struct wg_frame *f, struct reference *r, struct statx *st, struct wg_etag *etag)
 {
     const struct wg_ref_create_in *in = wg_in(f, ref_create);
     struct posix *px = wg_px(f);
@@ -379,7 +385,7 @@ static int make(struct wg_frame *f, struct reference *r, struct statx *st)
     if (err == 0)
         err = open_source(f, r, st);
     if (err == 0)
-        err = fix(px, r, in->offset, in->size, st);
+        err = fix(px, r, in->offset, in->size, st, etag);
     r->born_ns = r->used_ns = wg_now_ns();
     return err;
 }
@@ -420,7 +426,7 @@ void wg_posix_ref_create(struct wg_frame *f)
     r = calloc(1, sizeof *r);
     if (!r)
         return wg_unwind(f, ENOMEM);
-    err = make(f, r, &st);
+    err = make(f, r, &st, &out->etag);
     if (err == 0)
         err = answer(f, r, &st, out);
     if (err == 0)
