@@ -286,7 +286,9 @@ static int copy_once(struct wg_co *co, struct s3_req *r, struct copy *c, bool *a
                      struct wg_iatt *ret_attr, struct wg_etag *ret_etag)
 {
     struct wg_put_in in = { 0 };
-    int err = s3_stage(co, r, c->attr.size, &in.bucket, &in.from);
+    /* Room is asked for what there is to write: holes are not. */
+    uint64_t room = c->attr.used < c->attr.size ? c->attr.used : c->attr.size;
+    int err = s3_stage(co, r, room, &in.bucket, &in.from);
 
     if (err)
         return err;

@@ -18,7 +18,7 @@ echo \$! >"$T/w/\$n.pid"
 K
 chmod +x "$T/kill"
 on_exit 'kill $(cat "$T"/w/*.pid) 2>/dev/null; sleep 0.5'
-"$PYTHON3" "$E2E/copy_storm.py" --endpoint "$S3" --buckets bk1 bk2 --kill "$T/kill" --kills "${KILLS:-12}" \
+"$PYTHON3" "$E2E/copy_storm.py" --endpoint "$S3" --buckets bk1 bk2 --kill "$T/kill" --kills "${KILLS:-8}" --pause 2 \
     ${SEED:+--seed "$SEED"}
 dump_of gateway >"$T/dump"
 say "between bricks: $(number s3 bytes-copied-between-bricks <"$T/dump"), through the gateway: $(number s3 bytes-copied-through-gateway <"$T/dump")"
