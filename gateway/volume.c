@@ -497,16 +497,44 @@ int wg_volume_edit(struct wg_volume *v, struct wg_graph *(*make)(const struct wg
     return err;
 }
 
+static void log_error(void *arg, const char *text)
+{
+    (void)arg;
+    wg_error("%s", text);
+}
+
+/* The current graph once more, from its text: what has become stale in it gets new instances. Under v->change. */
+static int make_again(struct wg_volume *v)
+{
+    char why[300] = "";
+    struct change c = { .v = v, .old = current_of(v), .why = why, .size = sizeof why };
+    int err;
+
+    c.new = wg_graph_parse(c.old->file, c.old->text, strlen(c.old->text), log_error, NULL);
+    err = c.new ? change(&c) : EINVAL;
+    if (!err)
+        wg_notice("volume %s has a new graph", v->name);
+    else if (c.new)
+        wg_error("volume %s stays as it is: %s", v->name, why[0] ? why : wg_error_name(err));
+    return err;
+}
+
 int wg_volume_reload(struct wg_volume *v)
 {
     struct wg_xlator *xl;
+    bool stale = false;
     int failed = 0;
 
     pthread_mutex_lock(&v->change);
     if (current_of(v))
-        wg_graph_each(current_of(v), xl)
-            if (xl->class->reload && xl->class->reload(xl))
-                failed++;
+        wg_graph_each(current_of(v), xl) {
+            int err = xl->class->reload ? xl->class->reload(xl) : 0;
+
+            stale = stale || err == ESTALE;
+            failed += err && err != ESTALE;
+        }
+    if (stale && make_again(v))
+        failed++;
     pthread_mutex_unlock(&v->change);
     return failed;
 }

@@ -51,7 +51,10 @@ void wg_volume_stop(struct wg_volume *v, int64_t wait_ms);
  */
 int wg_volume_change(struct wg_volume *v, struct wg_graph *g, char *why, size_t size);
 
-/* Calls reload of every translator of the current graph. The number of those that failed (logged). */
+/*
+ * Calls reload of every translator of the current graph, and makes the graph again when one answers ESTALE. The number
+ * of those that failed (logged).
+ */
 int wg_volume_reload(struct wg_volume *v);
 
 /* Stops all that there are, the last started first. */

@@ -47,7 +47,8 @@ struct wg_class {
     /*
      * Options that may change while it runs have changed (calls are under way), or what they name has: a
      * file of certificates, say. 0; or an errno after one wg_log line, with everything as it was. It may be called
-     * again with the options of before, when another's reload fails. May be NULL: options are read where they are used.
+     * again with the options of before, when another's reload fails. ESTALE: it is changed too much for that, and
+     * stale() says so: a new instance is to take its place. May be NULL: options are read where they are used.
      */
     int (*reload)(struct wg_xlator *xl);
     /*

@@ -140,28 +140,34 @@ END_TEST
 START_TEST(read_only_keeps_what_matches)
 {
     struct wg_ref root = brick_root(), kept, free_one;
+    FILE *f;
 
     begin("read_only", " option patterns \"*.ro, legal-*\"\n");
-    kept = make(root, "x.ro");
+    f = fopen(brick_path(&b, "x.ro"), "w"); /* on the disk of the store */
+    ck_assert_ptr_nonnull(f);
+    fputs("the law", f);
+    fclose(f);
     free_one = make(root, "x.rw");
-    OK(write_text(kept, "not known yet"));
     OK(FOP(lookup, .at = at(root, "x.ro")));
+    kept = OUT_(&b, lookup)->ref;
     ERR(write_text(kept, "changed"), EROFS);
     ERR(FOP(setattr, .at = kept, .attrs = mode_of(0666)), EROFS);
+    ERR(FOP(copy_range, .from = free_one, .to = kept), EROFS);
     ERR(FOP(unlink, .at = at(root, "x.ro")), EROFS);
     ERR(FOP(rename, .from = at(root, "x.ro"), .to = at(root, "y")), EROFS);
     ERR(FOP(rename, .from = at(root, "x.rw"), .to = at(root, "x.ro")), EROFS);
     ERR(FOP(link, .at = kept, .to = at(root, "other")), EROFS);
-    ERR(FOP(create, .at = at(root, "x.ro"), .gfid = wg_gfid_new(), .how = WG_UNCHECKED), EEXIST);
-    ck_assert_str_eq(get_text(&b, kept), "not known yet");
+    ERR(FOP(create, .at = at(root, "x.ro"), .gfid = wg_gfid_new(), .how = WG_UNCHECKED), EROFS);
+    ERR(FOP(mkdir, .at = at(root, "legal-2027"), .gfid = wg_gfid_new()), EROFS);
+    ck_assert_str_eq(get_text(&b, kept), "the law");
     OK(write_text(free_one, "changed"));
     OK(FOP(unlink, .at = at(root, "x.rw")));
     OK(FOP(mkdir, .at = at(root, "bucket"), .gfid = wg_gfid_new(), .attrs = mode_of(0755)));
     {
         struct wg_ref bucket = OUT_(&b, mkdir)->ref;
 
-        OK(put(bucket, "legal-2026/a", "1"));
-        ERR(put(bucket, "legal-2026/a", "2"), ECONDITION);
+        ERR(put(bucket, "legal-2026/a", "1"), EROFS);
+        ERR(put(bucket, "a/b.ro", "1"), EROFS);
         ERR(FOP(del, .bucket = bucket, .key = WG_STR("legal-2026/a")), EROFS);
         OK(put(bucket, "other/a", "1"));
         OK(put(bucket, "other/a", "2"));

@@ -138,11 +138,13 @@ int wg_py_take_fail(void);
 struct wg_py_memory {
     PyObject_HEAD
     struct wg_inval *inval;
-    bool over;               /* its xlator is gone: no entry holds */
+    unsigned users;          /* instances that tell it; at 0 no entry holds any more */
 };
 
 int wg_py_leases_init(PyObject *module);
-struct wg_py_memory *wg_py_memory_new(void);
+struct wg_py_memory *wg_py_memory_new(void); /* of one user */
+/* A user leaves it, and drops a reference. NULL is allowed. */
+void wg_py_memory_leave(struct wg_py_memory *m);
 /* Of f's answer, wound when the memory's number was seen; None when it may not be remembered. */
 PyObject *wg_py_lease_of(struct wg_py_memory *m, const struct wg_frame *f, uint64_t seen);
 
@@ -173,7 +175,8 @@ struct wg_py_class {
 struct wg_py {
     struct wg_xlator *xl;
     struct wg_py_code *code; /* changed under the GIL */
-    struct wg_py_memory *memory; /* NULL: the class asks for no leases */
+    struct wg_py_memory *_Atomic memory; /* NULL: the class asks for no leases */
+    struct wg_py_memory *first_memory; /* its own, when it has taken over another's; events may still be in it */
     struct wg_py_file_id id;
     bool draining;           /* nobody may wait any more; under lock */
     bool stopping;           /* of the spawned ones too; under lock, read with the GIL alone as a hint */
@@ -190,6 +193,8 @@ void wg_py_forget(const struct wg_class *class);
 /* The instance of p's class: __init__ and so on. NULL with an exception. */
 struct wg_py_code *wg_py_code_new(struct wg_py *p, PyObject *cls);
 void wg_py_code_unref(struct wg_py_code *c);
+/* Whether cls can take the place of xl's code in place: no fops, options or events that xl was not made for. */
+bool wg_py_fits(const struct wg_xlator *xl, PyObject *cls);
 /* Calls self.name(...) if the class has it: 0, or -1 with an exception. */
 int wg_py_call_method(struct wg_py_code *c, const char *name, PyObject *arg);
 /* Reads a class from a file. NULL after a line in why. */
@@ -204,7 +209,7 @@ extern const struct wg_option wg_py_base_options[];
 
 void wg_py_handle(struct wg_frame *f); /* without the GIL */
 /* Runs fn(call, *args) as a task without a client. 0, or -1 with an exception. */
-int wg_py_spawn(struct wg_py *p, PyObject *fn, PyObject *args);
+int wg_py_spawn(struct wg_py *p, struct wg_py_code *code, PyObject *fn, PyObject *args);
 /* Answers calls that sleep, from now on too, with EAGAIN. Without the GIL. */
 void wg_py_tasks_drain(struct wg_py *p);
 /* Ends the spawned ones, and waits until they have. Without the GIL. */
@@ -214,6 +219,8 @@ void wg_py_tasks_stop(struct wg_py *p);
 
 int wg_py_core_init(PyObject *module);
 PyObject *wg_py_core_new(struct wg_py *p);
+/* The code that it belongs to is whole: it may spawn. */
+void wg_py_core_ready(PyObject *core, struct wg_py_code *code);
 /* Cuts the object from p: timers end. */
 void wg_py_core_end(PyObject *core);
 /* Cancels its timers. */

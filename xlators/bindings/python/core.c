@@ -16,6 +16,7 @@ struct timer_object {
 struct core_object {
     PyObject_HEAD
     struct wg_py *p;             /* NULL: the translator is gone */
+    struct wg_py_code *code;     /* NULL: in __init__ */
     const char *name;
     struct timer_object *timers;
 };
@@ -154,12 +155,12 @@ static PyObject *core_spawn(PyObject *self, PyObject *args)
         return PyErr_Format(PyExc_TypeError, "spawn takes a function of (call, ...) and its other arguments");
     if (!is_alive(c))
         return NULL;
-    if (!c->p->code)
+    if (!c->code)
         return PyErr_Format(PyExc_RuntimeError, "spawn in start(), not in __init__");
     if (c->p->stopping)
         return PyErr_Format(PyExc_RuntimeError, "the translator is being stopped");
     rest = PyTuple_GetSlice(args, 1, PyTuple_GET_SIZE(args));
-    bad = rest ? wg_py_spawn(c->p, PyTuple_GET_ITEM(args, 0), rest) : -1;
+    bad = rest ? wg_py_spawn(c->p, c->code, PyTuple_GET_ITEM(args, 0), rest) : -1;
     Py_XDECREF(rest);
     if (bad)
         return NULL;
@@ -207,10 +208,16 @@ PyObject *wg_py_core_new(struct wg_py *p)
 
     if (c) {
         c->p = p;
+        c->code = NULL;
         c->name = wg_py_keep_text(p->xl->name);
         c->timers = NULL;
     }
     return (PyObject *)c;
+}
+
+void wg_py_core_ready(PyObject *core, struct wg_py_code *code)
+{
+    ((struct core_object *)core)->code = code;
 }
 
 void wg_py_core_quiet(PyObject *core)

@@ -24,7 +24,7 @@ struct wg_py_memory *wg_py_memory_new(void)
 
     if (!m)
         return NULL;
-    m->over = false;
+    m->users = 1;
     m->inval = calloc(1, sizeof *m->inval);
     if (!m->inval) {
         Py_DECREF(m);
@@ -32,6 +32,14 @@ struct wg_py_memory *wg_py_memory_new(void)
         return NULL;
     }
     return m;
+}
+
+void wg_py_memory_leave(struct wg_py_memory *m)
+{
+    if (!m)
+        return;
+    m->users--;
+    Py_DECREF(m);
 }
 
 static void memory_dealloc(PyObject *self)
@@ -63,7 +71,7 @@ PyObject *wg_py_lease_of(struct wg_py_memory *m, const struct wg_frame *f, uint6
 
 static bool holds(const struct lease_object *o)
 {
-    return !o->memory->over && wg_lease_holds(o->lease, wg_now_ns()) &&
+    return o->memory->users > 0 && wg_lease_holds(o->lease, wg_now_ns()) &&
            wg_inval_unchanged(o->memory->inval, o->seen, o->slots, (int)Py_SIZE(o));
 }
 

@@ -314,6 +314,8 @@ struct wg_py_code *wg_py_code_new(struct wg_py *p, PyObject *cls)
         c->invalidate = optional(c->self, "invalidate");
         c->dump = optional(c->self, "dump");
     }
+    if (!bad)
+        wg_py_core_ready(c->core, c);
     Py_XDECREF(opts);
     Py_XDECREF(methods);
     if (bad) {
@@ -325,6 +327,30 @@ struct wg_py_code *wg_py_code_new(struct wg_py *p, PyObject *cls)
         return NULL;
     }
     return c;
+}
+
+/* The same options, of the same types and bounds. */
+static bool same_options(const struct wg_option *a, const struct wg_option *b)
+{
+    for (; a->name && b->name; a++, b++)
+        if (strcmp(a->name, b->name) || a->type != b->type || a->min != b->min || a->max != b->max ||
+            a->reload != b->reload || !a->value != !b->value || (a->value && strcmp(a->value, b->value)))
+            return false;
+    return a->name == b->name;
+}
+
+bool wg_py_fits(const struct wg_xlator *xl, PyObject *cls)
+{
+    struct wg_py_class c = { .cls = cls };
+    struct wg_option *rows = rows_of(cls);
+    bool fits = rows && same_options(rows, xl->class->options + NBASE) && !set_fops(&c) &&
+                (xl->class->event || !wg_py_wants_events(cls));
+
+    for (unsigned op = 0; fits && op < WG_OP_MAX; op++)
+        fits = !c.class.fops[op] || xl->class->fops[op];
+    free_rows(rows);
+    PyErr_Clear();
+    return fits;
 }
 
 int wg_py_call_method(struct wg_py_code *c, const char *name, PyObject *arg)

@@ -195,14 +195,16 @@ def _check(cls, path):
         if name in ('module', 'class') or not name.replace('-', '').replace('_', '').isalnum():
             raise _LoadError(f"{path}: '{name}' can't be the name of an option")
     fops = [method_name(f) for f in FOPS]  # noqa: F821
+    used = [vars(cls)[f] for f in fops if f in vars(cls)]
     for name, fn in vars(cls).items():
-        if not isinstance(fn, _types.FunctionType) or name in fops or name.startswith('_'):
+        if not isinstance(fn, _types.FunctionType) or name in fops or name.startswith('_') or fn in used:
             continue
         code = fn.__code__
         if code.co_varnames[:code.co_argcount] == ('self', 'call', 'args') and name != 'any':
-            near = _difflib.get_close_matches(name, fops, 1, 0.75)
+            near = [f for f in _difflib.get_close_matches(name, fops, 3, 0.75) if abs(len(f) - len(name)) < 2]
             if near:
-                raise _LoadError(f"{path}:{code.co_firstlineno}: there is no fop '{name}'; the nearest is '{near[0]}'")
+                raise _LoadError(f"{path}:{code.co_firstlineno}: there is no fop '{name}'; the nearest is '{near[0]}' "
+                                 f"(if it is a helper, call it _{name})")
     cls._hears = callable(getattr(cls, 'invalidate', None))
 
 

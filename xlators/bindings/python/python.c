@@ -35,7 +35,8 @@ static void use_code(struct wg_py *p, struct wg_py_code *code)
 
 static void py_free(struct wg_py *p)
 {
-    Py_XDECREF((PyObject *)p->memory);
+    wg_py_memory_leave(p->memory);
+    wg_py_memory_leave(p->first_memory);
     pthread_mutex_destroy(&p->lock);
     pthread_cond_destroy(&p->quiet);
     free(p);
@@ -119,8 +120,6 @@ static void py_fini(struct wg_xlator *xl)
 
     wg_py_enter();
     wg_py_code_unref(p->code);
-    if (p->memory)
-        p->memory->over = true;
     py_free(p);
     wg_py_leave();
     xl->priv = NULL;
@@ -140,70 +139,117 @@ static int refresh_options(struct wg_py *p)
     return r ? wg_py_call_method(p->code, "reload", NULL) : -1;
 }
 
-/* A changed file: the new class takes calls from now on; those in flight end in the old one. */
-static int change_code(struct wg_py *p, char *why, size_t size)
+/* A new instance, started, that has taken over what it wants of old's. NULL after a line in why. */
+static struct wg_py_code *successor(struct wg_py *p, PyObject *cls, struct wg_py_code *old, char *why, size_t size)
+{
+    struct wg_py_code *code = wg_py_code_new(p, cls);
+    int bad = -1;
+
+    if (code) {
+        code->started = true;
+        bad = wg_py_call_method(code, "start", NULL);
+    }
+    if (!bad)
+        bad = wg_py_call_method(code, "handover", old->self);
+    if (!bad)
+        return code;
+    wg_py_exception_line(why, size);
+    if (code)
+        wg_py_code_unref(code);
+    return NULL;
+}
+
+/*
+ * A changed file. The new class takes calls from now on; those in flight end in the old one. When it
+ * treats other fops or has other options, the graph has to change: then *ret_fits is false, and what changes
+ * graphs finds this instance stale.
+ */
+static int change_code(struct wg_py *p, bool *ret_fits, char *why, size_t size)
 {
     struct wg_py_code *old = p->code, *code;
     PyObject *cls = wg_py_load_class(wg_opt_str(p->xl, "module"), wg_opt_str(p->xl, "class"), why, size);
 
     if (!cls)
         return EINVAL;
-    if (!p->memory && wg_py_wants_events(cls)) {
-        snprintf(why, size, "leases and invalidate() can't be added while it runs");
-        Py_DECREF(cls);
-        return EINVAL;
-    }
-    code = wg_py_code_new(p, cls);
+    *ret_fits = wg_py_fits(p->xl, cls);
+    code = *ret_fits ? successor(p, cls, old, why, size) : NULL;
     Py_DECREF(cls);
-    if (code && wg_py_call_method(code, "handover", old->self)) {
-        PyObject *type, *value, *trace;
-
-        PyErr_Fetch(&type, &value, &trace);
-        wg_py_code_unref(code);
-        PyErr_Restore(type, value, trace);
-        code = NULL;
-    }
-    if (!code) {
-        wg_py_exception_line(why, size);
-        return EINVAL;
-    }
+    if (!code)
+        return *ret_fits ? EINVAL : 0;
     wg_py_core_quiet(old->core);
     use_code(p, code);
     p->reloads++;
-    for (unsigned op = 0; op < WG_OP_MAX; op++)
-        if (code->method[op].fn && p->xl->class->fops[op] != wg_py_handle)
-            wg_warning("%s: %s has become a method; it is used when the graph is next built", p->xl->name, wg_op_name(op));
-    if (wg_py_call_method(code, "start", NULL))
-        wg_py_log_exception("start");
     wg_py_code_unref(old);
     return 0;
+}
+
+static int reload_file(struct wg_py *p, const struct wg_py_file_id *id)
+{
+    const char *path = wg_opt_str(p->xl, "module");
+    char why[400] = "";
+    bool fits = true;
+    int err = change_code(p, &fits, why, sizeof why);
+
+    if (err) {
+        wg_error("%s: the old code stays: %s", p->xl->name, why);
+    } else if (fits) {
+        p->id = *id;
+        wg_notice("%s: %s was reloaded", p->xl->name, path);
+    }
+    return err || fits ? err : ESTALE;
 }
 
 static int py_reload(struct wg_xlator *xl)
 {
     struct wg_py *p = xl->priv;
     struct wg_py_file_id id = p->id;
-    char why[400] = "";
     int err = 0;
 
     if (!wg_py_file_id(wg_opt_str(xl, "module"), &id))
         wg_warning("%s: %s can't be read; the old code stays", xl->name, wg_opt_str(xl, "module"));
     wg_py_enter();
-    if (memcmp(&id, &p->id, sizeof id)) {
-        err = change_code(p, why, sizeof why);
-        if (err)
-            wg_error("%s: the old code stays: %s", xl->name, why);
-        else
-            wg_notice("%s: %s was reloaded", xl->name, wg_opt_str(xl, "module"));
-        if (!err)
-            p->id = id;
-    }
+    if (memcmp(&id, &p->id, sizeof id))
+        err = reload_file(p, &id);
     if (!err && refresh_options(p)) {
         wg_py_log_exception("reload");
         err = EINVAL;
     }
     wg_py_leave();
     return err;
+}
+
+/* Changed in a way that could not be taken in place. */
+static bool py_stale(const struct wg_xlator *old, const struct wg_xlator *new)
+{
+    const struct wg_py *p = old->priv;
+
+    return memcmp(&p->id, &class_of(new)->id, sizeof p->id) != 0;
+}
+
+/*
+ * To an instance of a new graph. It takes over the memory of leases too, so that those which it is handed hold on;
+ * old goes on telling it what changes until it ends, and calls in its own, empty one have not begun.
+ */
+static int py_handover(struct wg_xlator *new, struct wg_xlator *old)
+{
+    struct wg_py *p = new->priv, *before = old->priv;
+    int bad;
+
+    wg_py_enter();
+    if (p->memory && before->memory && !p->first_memory) {
+        p->first_memory = p->memory;
+        p->memory = (struct wg_py_memory *)Py_NewRef((PyObject *)before->memory);
+        p->memory->users++;
+    }
+    bad = wg_py_call_method(p->code, "handover", before->code->self);
+    if (bad) {
+        char why[400];
+
+        wg_py_exception_line(why, sizeof why);
+        wg_error("%s: handover: %s", new->name, why);
+    }
+    wg_py_leave();
+    return bad ? EINVAL : 0;
 }
 
 /* --- events, dumps --- */
@@ -294,6 +340,8 @@ const struct wg_class wg_bindings_python = {
     .stop = py_stop,
     .fini = py_fini,
     .reload = py_reload,
+    .handover = py_handover,
+    .stale = py_stale,
     .dump = py_dump,
 };
 

@@ -88,7 +88,7 @@ static PyObject *call_and(struct wg_py_task *t, PyObject *args)
     return all;
 }
 
-int wg_py_spawn(struct wg_py *p, PyObject *fn, PyObject *args)
+int wg_py_spawn(struct wg_py *p, struct wg_py_code *code, PyObject *fn, PyObject *args)
 {
     struct wg_py_task *t = calloc(1, sizeof *t);
 
@@ -111,7 +111,7 @@ int wg_py_spawn(struct wg_py *p, PyObject *fn, PyObject *args)
         return -1;
     }
     t->fn = Py_NewRef(fn);
-    t->code = p->code;
+    t->code = code;
     t->code->refs++;
     pthread_mutex_lock(&p->lock);
     wg_py_list_in(t);

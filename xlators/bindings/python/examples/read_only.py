@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Names that match a pattern can be read, and not changed: no new content, name or attribute.
+"""Names that match a pattern can be read, and not made, changed or removed through this gateway.
 
-A name is seen when it is looked up, created or listed; which inode it means is kept by the inode's
-id. (A client that goes on with a handle from before the gateway's start is met at its next lookup.)
+Fops on content and attributes name an inode, not a name: so the ids of inodes with such a name are
+kept when they are looked up or listed. (A client that goes on with a handle from before the
+gateway's start is met at its next lookup.)
 """
 import errno
 import fnmatch
@@ -59,38 +60,24 @@ class ReadOnly(windgate.Xlator):
     def copy_range(self, call, args):
         return unwind(errno.EROFS) if args.to.gfid in self.inodes else windgate.PASS
 
-    # what changes a name: making a new one is allowed, once
+    # what makes or removes a name
 
-    def create(self, call, args):
-        if not self.match(args.at.name):
-            return windgate.PASS
-        args.how = windgate.GUARDED if args.how == windgate.UNCHECKED else args.how
-        return wind(call, args)
-
-    def remove(self, call, args):
+    def by_name(self, call, args):
         return unwind(errno.EROFS) if self.match(args.at.name) else windgate.PASS
 
-    unlink = rmdir = remove
+    create = mkdir = symlink = mknod = unlink = rmdir = by_name
 
     def link(self, call, args):
-        return unwind(errno.EROFS) if args.at.gfid in self.inodes else windgate.PASS
+        return unwind(errno.EROFS) if self.match(args.to.name) or args.at.gfid in self.inodes else windgate.PASS
 
     def rename(self, call, args):
-        if self.match(args.from_.name) or self.match(args.to.name):
-            return unwind(errno.EROFS)
-        return windgate.PASS
+        return unwind(errno.EROFS) if self.match(args.from_.name) or self.match(args.to.name) else windgate.PASS
 
     # S3
 
-    def put(self, call, args):
-        if args.space == windgate.SPACE_OBJECTS and self.match_key(args.key):
-            args.cond |= windgate.IF_NONE_MATCH_ANY
-            return wind(call, args)
-        return windgate.PASS
-
-    def del_(self, call, args):
+    def by_key(self, call, args):
         if args.space == windgate.SPACE_OBJECTS and self.match_key(args.key):
             return unwind(errno.EROFS)
         return windgate.PASS
 
-    setmeta = del_
+    put = del_ = setmeta = by_key
