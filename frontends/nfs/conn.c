@@ -220,7 +220,7 @@ void wg_conn_take(struct wg_rpc_conn *c)
     wg_conn_arm(c, EPOLL_CTL_ADD);
 }
 
-/* Wakes reader and writer, which let go. The library holds c, and its fd, until it is unlinked. */
+/* Wakes reader and writer, which let go. c's fd is open until it is unlinked. */
 void wg_conn_hang_up(struct wg_rpc_conn *c)
 {
     pthread_mutex_lock(&c->lock);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What rpc.c (the library's side) and conn*.c (connections, records, replies) share. */
+/* What rpc.c (sockets) and conn*.c (connections, records, replies) share. */
 #ifndef WG_NFS_CONN_H
 #define WG_NFS_CONN_H
 
@@ -14,12 +14,12 @@
  * the reading fields need no lock; lock guards the rest, and no other lock is taken under it.
  */
 struct wg_rpc_conn {
-    void *xprt;              /* the library's SVCXPRT; each user holds a reference */
+    void *xprt;              /* rpc.c's; each user holds a reference */
     int fd;                  /* open as long as xprt */
     struct wg_rpc_peer peer;
 
     /* reading */
-    bool taken;              /* by conn.c from the library */
+    bool taken;              /* it is read */
     bool streaming;          /* large records come: a mark is read alone */
     bool eof;                /* the peer has closed its side */
     bool in_order;           /* it had acknowledged all that was sent until then */
@@ -40,7 +40,7 @@ struct wg_rpc_conn {
     bool sending;            /* some thread writes the socket */
     bool blocked;            /* it is full: the writer waits for EPOLLOUT */
     bool dead;               /* a write failed, or it was unlinked: replies are dropped */
-    bool unlinked;           /* the library has let go of it */
+    bool unlinked;           /* it is at its end */
     bool in_writer;          /* registered in the writer's epoll */
     struct wg_rpc *first, **last; /* replies to send */
     size_t sent;             /* bytes of the first that are gone */
@@ -103,9 +103,9 @@ unsigned wg_conn_count(void);
 /* A connection for an accepted socket; NULL when memory is out. Freed by wg_conn_free. */
 struct wg_rpc_conn *wg_conn_new(void *xprt, int fd, const struct sockaddr_storage *ss);
 void wg_conn_free(struct wg_rpc_conn *c);
-/* The first byte came: takes the connection over from the library. */
+/* Begins to read it. */
 void wg_conn_take(struct wg_rpc_conn *c);
-/* The library unlinks it: nothing more is read or sent. */
+/* It is at its end: nothing more is read or sent. */
 void wg_conn_unlinked(struct wg_rpc_conn *c);
 void wg_conn_hang_up(struct wg_rpc_conn *c);
 /* Ends every connection; each goes when its last request has ended. */
@@ -126,7 +126,7 @@ void wg_udp_send(struct wg_rpc *r);
 void wg_udp_drop(struct wg_rpc *r);
 int wg_udp_listen(int fd, uint32_t channel, void **ret_xprt);
 
-/* In rpc.c: references and the end of the library's object. */
+/* In rpc.c: references and the end of a connection. */
 void wg_xprt_ref(void *xprt);
 void wg_xprt_unref(void *xprt);
 void wg_xprt_destroy(void *xprt);

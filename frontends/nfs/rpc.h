@@ -3,9 +3,8 @@
  * ONC RPC (RFC 5531) service over TCP, and over UDP for small programs. It knows records, calls
  * and replies, and nothing of NFS. README.md has the reasons and the rules (R1 to R9).
  *
- * libntirpc listens, accepts, owns the connection objects and talks to rpcbind; each TCP
- * connection is taken over at its first byte (through the library's hook xp_recv), and is read,
- * limited and written by conn.c.
+ * TCP connections are accepted, read, limited and written by rpc.c and conn*.c; libntirpc receives datagrams
+ * and talks to rpcbind.
  */
 #ifndef WG_NFS_RPC_H
 #define WG_NFS_RPC_H

@@ -64,6 +64,7 @@ static void enter_phase(struct s3_conn *c, enum s3_phase phase)
     c->phase = phase;
     c->phase_ns = wg_now_coarse_ns();
     c->asleep_ns = 0;
+    c->rate_known = false;
     pthread_mutex_unlock(&c->lock);
 }
 

@@ -60,6 +60,8 @@ struct s3_conn {
     uint64_t phase_ns;      /* when this phase began */
     uint64_t asleep_ns;     /* how long of it we held the connection, not the client */
     uint64_t slept_at_ns;
+    bool rate_known;        /* what follows is of this phase */
+    uint64_t rate_age_ns, rate_bytes; /* where the clock last measured how fast the client is */
 };
 
 /* A TCP connection, from accept to close; on its listener's list. */
@@ -95,6 +97,8 @@ struct s3_bucket_slot {
     unsigned volume;
     uint64_t until_ns; /* 0: empty */
 };
+
+#define S3_TIGHT (64u << 10) /* a read of an answer while memory is tight */
 
 struct s3_counters {
     atomic_uint_fast64_t requests, errors, bytes_in, bytes_out, aborted;
@@ -140,6 +144,12 @@ struct wg_s3 {
     pthread_cond_t tick_wake;
     struct wg_s3 *next; /* for dumps */
 };
+
+/* More is held for bodies than body_memory: many clients who don't read, or send slowly. */
+static inline bool s3_memory_tight(const struct wg_s3 *s3)
+{
+    return atomic_load_explicit(&s3->body_used, memory_order_relaxed) > s3->body_memory;
+}
 
 struct s3_slice {
     struct wg_iobuf *buf;

@@ -23,6 +23,7 @@ struct get {
     bool followed; /* in.key is behind links, not the request's */
     bool retried;  /* the bucket's cached directory was gone */
     unsigned volume; /* where the bucket is looked for */
+    uint32_t charged; /* of the body memory, for what comes with the fop */
     int sick;      /* the error of a volume that could not say whether it has it */
 };
 
@@ -48,6 +49,18 @@ static int parse_part(struct get *g)
     return 0;
 }
 
+/* As much of the body memory as n is this request's, until its memory goes. */
+static void charge(struct get *g, uint32_t n)
+{
+    atomic_fetch_add_explicit(&g->r->s3->body_used, (uint64_t)n - g->charged, memory_order_relaxed);
+    g->charged = n;
+}
+
+static void uncharge(void *arg)
+{
+    charge(arg, 0);
+}
+
 /* How much comes with the get fop itself: all that is asked for, up to one payload. */
 static void choose_first(struct get *g)
 {
@@ -55,11 +68,11 @@ static void choose_first(struct get *g)
 
     if (g->r->method == S3_HEAD || g->part || range->suffix)
         return;
-    g->in.size = WG_IO_MAX;
+    g->in.size = s3_memory_tight(g->r->s3) ? S3_TIGHT : WG_IO_MAX;
     if (!range->given)
         return;
     g->in.offset = range->first;
-    if (!range->open && range->last - range->first < WG_IO_MAX)
+    if (!range->open && range->last - range->first < g->in.size)
         g->in.size = (uint32_t)(range->last - range->first + 1);
 }
 
@@ -81,6 +94,10 @@ static int prepare(struct get *g)
         err = parse_part(g);
     g->in = (struct wg_get_in){ .space = WG_SPACE_OBJECTS, .key = r->uri.key };
     choose_first(g);
+    if (!err)
+        err = wg_on_release(&r->call->arena, uncharge, g);
+    if (!err)
+        charge(g, g->in.size); /* before it is there: many may ask at once */
     return err;
 }
 
@@ -184,6 +201,7 @@ static void got(struct wg_call *call)
     int err = call->root->err;
     const struct wg_get_out *obj = wg_result(call, get);
 
+    charge(g, obj ? obj->data.len : 0);
     if (err == ESTALE && !g->retried) {
         g->retried = true;
         wg_s3_forget_bucket(r, r->uri.bucket);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Start, reload and stop of the front end; its clock; its section of the dump. */
+#include <linux/tcp.h>
 #include <netdb.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,7 +18,6 @@
 #define WG_LOG_PART "s3"
 #define POOL (32u << 10)        /* libmicrohttpd's memory per connection: headers, receive buffer */
 #define BACKLOG 1024
-#define RATE_AFTER_NS 30000000000ull
 #define SEC 1000000000ull
 
 static struct {
@@ -203,9 +204,35 @@ static int start_listener(struct wg_s3 *s3, struct s3_listener *l, const char *a
 
 /* ---- The clock: slow clients, changed users ---- */
 
-static bool too_slow(const struct wg_s3 *s3, uint64_t bytes, uint64_t ns)
+/* Bytes that the client has sent or taken, as TCP knows: not what lies in buffers on our side. */
+static uint64_t moved_bytes(int fd, bool in)
 {
-    return ns > RATE_AFTER_NS && bytes / (ns / SEC) < s3->min_rate;
+    struct tcp_info info = { 0 };
+    socklen_t len = sizeof info;
+
+    if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0)
+        return 0;
+    return in ? info.tcpi_bytes_received : info.tcpi_bytes_acked;
+}
+
+/*
+ * Fewer bytes than min_rate asks for, in the last idle_s seconds of which age is the end? What went fast before
+ * does not count: 100 MB at once would buy a day at a byte a second. Under c->lock.
+ */
+static bool too_slow(const struct wg_s3 *s3, struct s3_conn *c, int fd, bool in, uint64_t age)
+{
+    uint64_t ns = age > c->rate_age_ns ? age - c->rate_age_ns : 0, bytes, moved;
+
+    if (c->rate_known && ns < s3->idle_s * SEC)
+        return false;
+    bytes = moved_bytes(fd, in);
+    moved = bytes - c->rate_bytes;
+    c->rate_bytes = bytes;
+    c->rate_age_ns = age;
+    if (c->rate_known)
+        return moved / (ns / SEC) < s3->min_rate;
+    c->rate_known = true;
+    return false;
 }
 
 /*
@@ -235,9 +262,9 @@ static bool overdue(const struct wg_s3 *s3, struct s3_req *r, uint64_t now, int 
     else if (c->phase == S3_PHASE_NEW)
         late = age > s3->request_s * SEC;
     else if (c->phase == S3_PHASE_BODY)
-        late = too_slow(s3, atomic_load(&c->wire_in), age) || hung_up(r, fd);
+        late = too_slow(s3, c, fd, true, age) || hung_up(r, fd);
     else if (c->phase == S3_PHASE_SENT)
-        late = too_slow(s3, atomic_load(&c->sent), age);
+        late = too_slow(s3, c, fd, false, age);
     pthread_mutex_unlock(&c->lock);
     return late;
 }

@@ -37,7 +37,7 @@ struct wg_s3_config {
     unsigned max_connections; /* per listener; 0: 10,000. The limit of descriptors must be above */
     unsigned idle_timeout_s;  /* a connection without traffic; 0: 60 */
     unsigned request_timeout_s; /* for a request's headers; 0: 30 */
-    unsigned min_rate;        /* bytes a second of a body, averaged over 30 s; 0: 1024 */
+    unsigned min_rate;        /* bytes a second of a body, in any idle_timeout_s seconds; 0: 1024 */
     uint64_t body_memory;     /* bytes of body buffers, all requests; 0: 256 MiB */
 };
 

@@ -9,6 +9,8 @@
 #include "stream.h"
 
 #define BLOCK (256u << 10) /* what the library asks for at a time; it has a buffer of that size */
+/* Above the limit of body memory (many clients who don't read) each answer makes do with less. */
+#define BLOCK_TIGHT (32u << 10)
 
 /* ---- An object ---- */
 
@@ -17,6 +19,7 @@ struct slot {
     struct wg_call *call; /* NULL: free */
     struct wg_read_in in;
     uint32_t used;        /* of the answer's bytes, already sent */
+    uint32_t charged;     /* of the body memory */
     bool done;
 };
 
@@ -52,7 +55,7 @@ static void end_slot(struct slot *slot)
     struct wg_call *call = slot->call;
 
     slot->call = NULL;
-    atomic_fetch_sub_explicit(&slot->stream->r->s3->body_used, S3_BODY_BUF, memory_order_relaxed);
+    atomic_fetch_sub_explicit(&slot->stream->r->s3->body_used, slot->charged, memory_order_relaxed);
     wg_call_unref(call);
 }
 
@@ -77,7 +80,8 @@ static bool start_read(struct s3_stream *s, struct slot *slot, uint64_t offset, 
     slot->call = s3_child_call(s->r);
     if (!slot->call)
         return false;
-    atomic_fetch_add_explicit(&s->r->s3->body_used, S3_BODY_BUF, memory_order_relaxed);
+    slot->charged = size;
+    atomic_fetch_add_explicit(&s->r->s3->body_used, size, memory_order_relaxed);
     slot->call->owner = slot;
     slot->stream = s;
     slot->used = 0;
@@ -87,17 +91,12 @@ static bool start_read(struct s3_stream *s, struct slot *slot, uint64_t offset, 
     return true;
 }
 
-static unsigned window(const struct s3_stream *s)
-{
-    return atomic_load_explicit(&s->r->s3->body_used, memory_order_relaxed) > s->r->s3->body_memory
-               ? 1 : S3_READ_WINDOW;
-}
-
 static bool fill_window(struct s3_stream *s)
 {
-    while (s->asked < s->length && s->count < window(s)) {
+    while (s->asked < s->length && s->count < (s3_memory_tight(s->r->s3) ? 1 : S3_READ_WINDOW)) {
         uint64_t left = s->length - s->asked;
-        uint32_t size = left < WG_IO_MAX ? (uint32_t)left : WG_IO_MAX;
+        uint32_t most = s3_memory_tight(s->r->s3) ? S3_TIGHT : WG_IO_MAX;
+        uint32_t size = left < most ? (uint32_t)left : most;
         struct slot *slot = &s->slot[(s->head + s->count) % S3_READ_WINDOW];
 
         if (!start_read(s, slot, s->offset + s->asked, size))
@@ -222,7 +221,8 @@ struct MHD_Response *s3_stream_response(struct s3_req *r)
     if (!fill_window(s))
         return NULL;
     wg_call_ref(r->call);
-    struct MHD_Response *resp = MHD_create_response_from_callback(s->length, BLOCK, read_object, s, end_stream);
+    struct MHD_Response *resp = MHD_create_response_from_callback(s->length, s3_memory_tight(s->r->s3) ? BLOCK_TIGHT : BLOCK, read_object, s,
+                                                                   end_stream);
     if (!resp)
         end_stream(s);
     return resp;

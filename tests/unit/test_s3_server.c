@@ -585,6 +585,83 @@ START_TEST(a_request_that_does_not_end_is_cut)
 }
 END_TEST
 
+/* 64 MiB, more than sockets hold. */
+static void put_large(void)
+{
+    static char zeros[1 << 20];
+    int fd = dial();
+
+    request(fd, "PUT", sign("PUT", "/bkt/large"), "Content-Length: 67108864\r\nConnection: close\r\n");
+    for (int i = 0; i < 64; i++)
+        push(fd, zeros, sizeof zeros);
+    collect(fd);
+    ck_assert_int_eq(status(), 200);
+}
+
+/* Whether the server has closed fd; what came meanwhile is thrown away, step bytes a time. */
+static bool is_cut(int fd, size_t step)
+{
+    ssize_t n = recv(fd, answer, step, MSG_DONTWAIT);
+
+    return n == 0 || (n < 0 && errno != EAGAIN);
+}
+
+START_TEST(a_reader_that_reads_nothing_is_cut_and_costs_little)
+{
+    int fd[20];
+
+    put_large();
+    for (int i = 0; i < 20; i++) {
+        fd[i] = dial();
+        request(fd[i], "GET", sign("GET", "/bkt/large"), "");
+    }
+    for (int i = 0; i < 100 && wg_calls_live() < 20; i++)
+        pause_ms(20);
+    /* Another is served meanwhile. */
+    ck_assert_int_eq(ask("PUT", "/bkt/a", "Content-Length: 5\r\n", "hello"), 200);
+    wait_calls(0);
+    for (int i = 0; i < 20; i++)
+        close(fd[i]);
+}
+END_TEST
+
+START_TEST(a_reader_of_a_byte_a_second_is_cut)
+{
+    int fd = dial();
+
+    put_large();
+    request(fd, "GET", sign("GET", "/bkt/large"), "");
+    pause_ms(300);
+    for (int i = 0; i < 30 && wg_calls_live(); i++) {
+        is_cut(fd, 1);
+        pause_ms(500);
+    }
+    ck_assert_uint_eq(wg_calls_live(), 0);
+    close(fd);
+}
+END_TEST
+
+START_TEST(a_body_of_a_byte_a_second_is_cut_however_fast_it_began)
+{
+    char *data = random_bytes(3u << 20);
+    int fd = dial();
+    bool cut = false;
+
+    request(fd, "PUT", sign("PUT", "/bkt/slow"), "Content-Length: 4000000\r\n");
+    push(fd, data, 3u << 20);
+    for (int i = 0; i < 20 && !cut; i++) {
+        pause_ms(500);
+        send(fd, "x", 1, MSG_NOSIGNAL);
+        cut = is_cut(fd, 100);
+    }
+    ck_assert(cut);
+    close(fd);
+    wait_calls(0);
+    ck_assert_int_eq(ask("HEAD", "/bkt/slow", "", ""), 404);
+    free(data);
+}
+END_TEST
+
 START_TEST(too_many_connections_wait_and_are_served_later)
 {
     int fd[100];
@@ -600,6 +677,7 @@ END_TEST
 static void start_impatient(void)
 {
     config.request_timeout_s = 2;
+    config.idle_timeout_s = 2;
     start_server();
 }
 
@@ -628,7 +706,7 @@ static void add_case(Suite *s, const char *name, void (*setup)(void), const TTes
 
 int main(void)
 {
-    static const TTest *normal[16], *impatient[2], *small[2], *frugal[3];
+    static const TTest *normal[16], *impatient[5], *small[2], *frugal[3];
     const TTest *all[] = { an_object_is_put_got_and_deleted, a_long_object_comes_back_as_it_was,
                            framing_that_proxies_could_read_otherwise_is_refused,
                            a_nul_in_a_line_is_refused, a_bad_signature_is_told_before_the_body_is_sent, a_wrong_digest_leaves_no_object,
@@ -641,6 +719,9 @@ int main(void)
 
     memcpy(normal, all, sizeof all);
     impatient[0] = a_request_that_does_not_end_is_cut;
+    impatient[1] = a_reader_that_reads_nothing_is_cut_and_costs_little;
+    impatient[2] = a_reader_of_a_byte_a_second_is_cut;
+    impatient[3] = a_body_of_a_byte_a_second_is_cut_however_fast_it_began;
     small[0] = too_many_connections_wait_and_are_served_later;
     frugal[0] = a_long_object_comes_back_as_it_was;
     frugal[1] = more_body_than_memory_waits_at_the_sender;
