@@ -128,5 +128,30 @@ START_TEST(a_bucket_that_was_moved_behind_our_back_is_synced_each_time)
 }
 END_TEST
 
-TESTS("posix unsynced", TEST_ROW(a_rename_beside_a_put_keeps_the_buckets_mark)
+/* ---- names that are synced before the answer ---- */
+
+START_TEST(with_sync_names_each_answer_is_on_disk)
+{
+    struct wg_ref d, fifo;
+
+    brick_mkdir(&b);
+    OK(brick_try(&b, " option init yes\n option sync-names yes\n"));
+    d = mkdir_(&b, brick_root(), "d", 0755);
+    at_ino = ino_of("d");
+#define SYNCS(fop) do { syncs_of_it = 0; fop; ck_assert_uint_ge(syncs_of_it, 1); } while (0)
+    SYNCS(mkfile(&b, d, "f", 0644));
+    SYNCS(OK(FOP_(&b, link, .at = lookup(&b, d, "f"), .to = at(d, "l"))));
+    SYNCS(OK(FOP_(&b, symlink, .at = at(d, "s"), .gfid = wg_gfid_new(), .target = WG_STR("f"))));
+    SYNCS(OK(FOP_(&b, rename, .from = at(d, "f"), .to = at(brick_root(), "g"))));
+    SYNCS(OK(FOP_(&b, rename, .from = at(brick_root(), "g"), .to = at(d, "f"))));
+    SYNCS(OK(FOP_(&b, unlink, .at = at(d, "l"))));
+    SYNCS(OK(FOP_(&b, setattr, .at = d, .attrs = mode_of(0700))));
+    OK(FOP_(&b, mknod, .at = at(d, "fifo"), .gfid = wg_gfid_new(), .type = WG_FIFO));
+    fifo = OUT_(&b, mknod)->ref;
+    OK(FOP_(&b, setattr, .at = fifo, .attrs = mode_of(0600))); /* is not opened for it */
+    brick_end(&b);
+}
+END_TEST
+
+TESTS("posix unsynced", TEST_ROW(with_sync_names_each_answer_is_on_disk) TEST_ROW(a_rename_beside_a_put_keeps_the_buckets_mark)
       TEST_ROW(a_bucket_that_was_moved_behind_our_back_is_synced_each_time))
