@@ -10,6 +10,7 @@
 
 #include "dump.h"
 #include "graph.h"
+#include "volume.h"
 #include "work.h"
 
 static void store_any(struct wg_frame *f)
@@ -18,6 +19,15 @@ static void store_any(struct wg_frame *f)
 }
 
 static const struct wg_class store = { .type = "test/lockstore", .help = "answers", .any = store_any };
+
+static void pass_any(struct wg_frame *f)
+{
+    wg_pass(f, wg_child(f));
+}
+
+static const struct wg_class layer = {
+    .type = "test/locklayer", .help = "passes", .min_children = 1, .max_children = 1, .any = pass_any,
+};
 
 static char dir[64], state[96];
 static struct wg_graph *graph;
@@ -412,6 +422,53 @@ START_TEST(bounds_are_kept)
 }
 END_TEST
 
+/* --- a graph that changes --- */
+
+static struct wg_graph *layered(const char *below, const char *options)
+{
+    char text[600];
+
+    snprintf(text, sizeof text, "volume s\ntype test/lockstore\nend-volume\n%svolume locks\n"
+             "type features/locks\n%s\nsubvolumes %s\nend-volume\n",
+             *below ? "volume l\ntype test/locklayer\nsubvolumes s\nend-volume\n" : "", options, *below ? "l" : "s");
+    return wg_graph_parse("locks.vol", text, strlen(text), say, NULL);
+}
+
+START_TEST(locks_outlive_a_change_of_the_graph_below_them)
+{
+    char why[256], options[160];
+    struct wg_volume *v;
+    struct ask b, c, d;
+
+    unlink(state);
+    snprintf(options, sizeof options, "option state %s", state);
+    ck_assert_int_eq(wg_volume_start("v", graph = layered("", options), &v), 0);
+    ck_assert_int_eq(take_now("a", 1, LONG), 0);
+    take(&b, "a", 2, LONG, LONG); /* keeps the old graph */
+    /* Not with another file. */
+    ck_assert_int_ne(wg_volume_change(v, layered("l", "option state /tmp/other"), why, sizeof why), 0);
+    graph = layered("l", options);
+    ck_assert_msg(wg_volume_change(v, graph, why, sizeof why) == 0, "%s", why);
+    ck_assert_int_eq(take_now("a", 3, LONG), EBUSY);
+    ck_assert_int_eq(renew("a", 1, LONG), 0);
+    take(&c, "a", 3, LONG, LONG);
+    ck_assert(drop("a", 1));
+    ck_assert_int_eq(ended(&b), 0);
+    ck_assert(still_waits(&c));
+    ck_assert(drop("a", 2));
+    ck_assert_int_eq(ended(&c), 0);
+    /* The end of the volume answers those in line, of both graphs. */
+    take(&d, "a", 4, LONG, LONG);
+    ck_assert_msg(wg_volume_change(v, layered("", options), why, sizeof why) == 0, "%s", why);
+    take(&b, "a", 5, LONG, LONG);
+    wg_graph_drain(v->graph);
+    ck_assert_int_eq(ended(&d), EAGAIN);
+    ck_assert_int_eq(ended(&b), EAGAIN);
+    wg_volume_close(v);
+    wg_volume_stop(v, 30000);
+}
+END_TEST
+
 /* --- many at once --- */
 
 #define THREADS 4
@@ -484,6 +541,7 @@ int main(void)
         return 1;
     snprintf(state, sizeof state, "%s/locks", dir);
     wg_class_add(&store);
+    wg_class_add(&layer);
     wg_work_start(2);
     tcase_set_timeout(t, 60);
     tcase_add_test(t, one_holds_and_the_next_gets_it_when_it_is_dropped);
@@ -498,6 +556,7 @@ int main(void)
     tcase_add_test(t, another_boot_waits_for_the_longest_time);
     tcase_add_test(t, without_its_file_nothing_is_granted);
     tcase_add_test(t, bounds_are_kept);
+    tcase_add_test(t, locks_outlive_a_change_of_the_graph_below_them);
     tcase_add_test(t, never_two_at_a_time);
     tcase_add_test(t, dumps_name_holders_and_waiters);
     suite_add_tcase(s, t);

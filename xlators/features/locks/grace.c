@@ -81,7 +81,12 @@ static int start(struct locks *t, uint64_t now)
         return errno;
     if (n == sizeof s)
         g->until_ns = until_of(t, &s, fresh.boot, now);
-    g->written_ns = g->until_ns > now ? g->until_ns : 0;
+    g->written_ns = g->until_ns;
+    /* Of this boot it is right as it is: an instance that is about to hand over may be writing it now. */
+    if (n == sizeof s && memcmp(s.boot, fresh.boot, sizeof s.boot) == 0) {
+        g->written_ns = le64toh(s.until_ns);
+        return 0;
+    }
     fresh.until_ns = htole64(g->written_ns);
     return create(g->fd, &fresh, g->path);
 }
@@ -100,12 +105,12 @@ void grace_open(struct locks *t, const char *path, uint64_t now)
         return; /* its holders live in this process, and went with it */
     err = start(t, now);
     if (err) {
-        wg_error("%s: can't use %s: %s", t->xl->name, path, wg_error_name(err));
+        wg_error("%s: can't use %s: %s", t->name, path, wg_error_name(err));
         grace_close(g);
         g->until_ns = now + t->ttl_max_ns;
     }
     if (g->until_ns > now)
-        wg_notice("%s: locks may be held from before; new ones wait %llu ms", t->xl->name,
+        wg_notice("%s: locks may be held from before; new ones wait %llu ms", t->name,
                   (unsigned long long)((g->until_ns - now) / 1000000));
 }
 

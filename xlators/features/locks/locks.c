@@ -255,17 +255,41 @@ static int locks_reload(struct wg_xlator *xl)
     return 0;
 }
 
-static void locks_fini(struct wg_xlator *xl)
+static void locks_free(struct locks *t)
 {
-    struct locks *t = xl->priv;
-
-    if (!t)
-        return;
     grace_close(&t->grace);
     pthread_cond_destroy(&t->idle);
     pthread_mutex_destroy(&t->lock);
+    free(t->name);
+    free(t->path);
     free(t);
+}
+
+static void locks_fini(struct wg_xlator *xl)
+{
+    struct locks *t = xl->priv;
+    bool last;
+
+    if (!t)
+        return;
     xl->priv = NULL;
+    pthread_mutex_lock(&t->lock);
+    last = --t->instances == 0;
+    if (t->newest == xl && !last) { /* the change that it came by has failed */
+        t->newest = NULL;
+        t->draining = false;
+    }
+    pthread_mutex_unlock(&t->lock);
+    if (last)
+        locks_free(t);
+}
+
+static bool is_shared(struct locks *t)
+{
+    pthread_mutex_lock(&t->lock);
+    bool shared = t->instances > 1;
+    pthread_mutex_unlock(&t->lock);
+    return shared;
 }
 
 static int locks_init(struct wg_xlator *xl)
@@ -274,19 +298,43 @@ static int locks_init(struct wg_xlator *xl)
 
     if (!t)
         return ENOMEM;
-    xl->priv = t;
-    t->xl = xl;
-    t->grace.fd = -1;
     pthread_mutex_init(&t->lock, NULL);
     pthread_cond_init(&t->idle, NULL);
+    t->grace.fd = -1;
+    t->instances = 1;
+    t->name = strdup(xl->name);
+    t->path = strdup(wg_opt_str(xl, "state"));
+    if (!t->name || !t->path) {
+        locks_free(t);
+        return ENOMEM;
+    }
+    xl->priv = t;
     return locks_reload(xl);
+}
+
+/* Both have one table: what is held in the old graph is held, and those in line there get their turn. */
+static int locks_handover(struct wg_xlator *new, struct wg_xlator *old)
+{
+    struct locks *t = old->priv, *unused = new->priv;
+
+    if (strcmp(t->path, unused->path)) {
+        wg_error("%s: state can't change while locks may be held", new->name);
+        return EINVAL;
+    }
+    pthread_mutex_lock(&t->lock);
+    t->instances++;
+    t->newest = new;
+    pthread_mutex_unlock(&t->lock);
+    new->priv = t;
+    locks_free(unused);
+    return locks_reload(new);
 }
 
 static int locks_start(struct wg_xlator *xl)
 {
     struct locks *t = xl->priv;
 
-    grace_open(t, wg_opt_str(xl, "state"), wg_now_ns());
+    grace_open(t, t->path, wg_now_ns());
     return 0;
 }
 
@@ -297,14 +345,19 @@ static void locks_drain(struct wg_xlator *xl)
     struct answers a = { .last = &a.first };
 
     pthread_mutex_lock(&t->lock);
-    t->draining = true;
-    locks_end_all(t, EAGAIN, &a);
+    /* An old graph ends without calls, and the new one goes on with the table. */
+    if (t->newest == xl || t->instances == 1) {
+        t->draining = true;
+        locks_end_all(t, EAGAIN, &a);
+    }
     pthread_mutex_unlock(&t->lock);
     locks_answer(&a);
 }
 
 static void locks_stop(struct wg_xlator *xl)
 {
+    if (is_shared(xl->priv))
+        return;
     locks_drain(xl);
     locks_clear(xl->priv);
 }
@@ -372,9 +425,9 @@ const struct wg_class wg_features_locks = {
     .start = locks_start,
     .drain = locks_drain,
     .stop = locks_stop,
+    .handover = locks_handover,
     .fini = locks_fini,
     .reload = locks_reload,
-    .lasting = true,
     .dump = locks_dump,
     .fops = {
         [WG_OP_lock_take] = lock_take,

@@ -65,8 +65,11 @@ struct grace {
 };
 
 struct locks {
-    struct wg_xlator *xl;
+    char *name;           /* the translator's, and where its state is: of instances that come and go */
+    char *path;
     pthread_mutex_t lock;
+    unsigned instances;   /* two while a changed graph takes the place of another */
+    struct wg_xlator *newest; /* of them; only compared with */
     pthread_cond_t idle;  /* no timer is armed */
     struct lock *buckets[LOCKS_BUCKETS];
     unsigned nlocks, nheld, nwaiting, narmed;

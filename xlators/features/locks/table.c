@@ -126,7 +126,7 @@ int locks_hold(struct lock *l, const wg_gfid *owner, const struct wg_frame *f, u
     int err = grace_note(t, now + ttl_ns);
 
     if (err) {
-        wg_error("%s: a lock can't be noted for a restart: %s", t->xl->name, wg_error_name(err));
+        wg_error("%s: a lock can't be noted for a restart: %s", t->name, wg_error_name(err));
         return err;
     }
     t->nheld += !l->held;
@@ -233,7 +233,7 @@ void locks_settle(struct lock *l, uint64_t now, struct answers *a)
     struct locks *t = l->of;
 
     if (l->held && l->until_ns <= now) {
-        wg_warning("%s: the lock %.*s of %s ran out", t->xl->name, (int)l->len, l->name, l->client);
+        wg_warning("%s: the lock %.*s of %s ran out", t->name, (int)l->len, l->name, l->client);
         t->expired++;
         locks_release(l);
     }
