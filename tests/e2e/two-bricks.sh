@@ -7,7 +7,7 @@
 #   start_one NAME          brick "one" or "two", or "gateway"; again after a kill
 #   pid_of NAME             kill_one NAME: kill -9, and waits
 #   dump_of NAME            the statedump, JSON
-#   number PATH < JSON      a number of it: "sections.s3.0.bytes-out", a translator's by its name
+#   number WHERE KEY < JSON the sum of KEY in sections, or translators, of that name
 #   $S3, $AWS_*             the S3 door; buckets bk1 (volume one) and bk2 (volume two)
 #   $BRICKS/{one,two}       the bricks' directories (BRICKS=$T unless set before)
 two_certs() {
@@ -65,7 +65,8 @@ stop_two() {
     done
 }
 dump_of() { "$WG_TEST_BIN" statedump --control "$T/w/$1.sock" --json; }
-# The sum of all numbers under KEY in the JSON's objects named like WHERE ("" is anywhere).
+# The sum of all numbers under KEY in the JSON's objects named like WHERE ("" is anywhere). Lanes are in a dump
+# twice, in their own section and in their translator's.
 number() {
     python3 -c '
 import json, sys
