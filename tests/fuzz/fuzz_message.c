@@ -86,11 +86,41 @@ struct message {
     uint64_t number;
 };
 
+/* What was read of a list stands in the body; to write it, it is a chain. Each name is readable to its end. */
+static void chain(struct wg_things *t, struct wg_arena *arena)
+{
+    struct wg_things left = *t;
+    const struct wg_use **next = &t->first;
+    struct wg_str name;
+    wg_gfid gfid;
+
+    while (wg_next_thing(&left, &gfid, &name)) {
+        struct wg_use *u = wg_alloc(arena, sizeof *u);
+
+        if (!u)
+            abort();
+        *u = (struct wg_use){ .gfid = gfid, .name = name };
+        *next = u;
+        next = &u->next;
+    }
+}
+
+static int get_reply(struct wg_dec *d, struct wg_reply *reply)
+{
+    int err = wg_get_reply(d, reply);
+
+    if (!err) {
+        chain(&reply->uses, d->arena);
+        chain(&reply->changed, d->arena);
+    }
+    return err;
+}
+
 static int get(unsigned kind, struct wg_dec *d, struct message *m)
 {
     switch (kind) {
     case 0:  return wg_get_request(d, &m->request);
-    case 1:  return wg_get_reply(d, &m->reply);
+    case 1:  return get_reply(d, &m->reply);
     case 2:  return wg_get_hello(d, &m->hello);
     case 3:  return wg_get_welcome(d, &m->welcome);
     case 4:  return wg_get_refuse(d, &m->refuse);
