@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Start, reload and stop of the front end; its clock; its section of the dump. */
+#include <libxml/parser.h>
 #include <linux/tcp.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -538,6 +539,7 @@ int wg_s3_start(const struct wg_s3_config *config, struct wg_s3 **ret)
         return EINVAL;
     }
     s3->http.fd = s3->https.fd = -1;
+    xmlInitParser(); /* done by the first two errors at once, on two threads, it would be done twice */
     enlist(s3);
     int err = start_all(s3, config);
     if (err)
