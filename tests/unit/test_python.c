@@ -439,6 +439,17 @@ START_TEST(values_behave)
 }
 END_TEST
 
+START_TEST(the_stubs_for_editors_say_what_there_is)
+{
+    struct wg_graph *g = parse(python_source("tests/unit/python_stubs.py"), NULL, "");
+
+    ck_assert_msg(g != NULL, "%s", error_line);
+    ck_assert_int_eq(wg_graph_init(g), 0);
+    ck_assert_int_eq(wg_graph_start(g), 0); /* WG_TEST_LOG=1 shows what differs */
+    graph_end(g);
+}
+END_TEST
+
 /* --- waiting --- */
 
 START_TEST(a_generator_sleeps_and_offloads)
@@ -862,6 +873,7 @@ int main(void)
     tcase_add_test(t, lists_are_read_and_filtered);
     tcase_add_test(t, any_treats_every_fop);
     tcase_add_test(t, values_behave);
+    tcase_add_test(t, the_stubs_for_editors_say_what_there_is);
     tcase_add_test(t, a_generator_sleeps_and_offloads);
     tcase_add_test(t, who_sleeps_past_the_deadline_is_closed);
     tcase_add_test(t, a_graph_that_stops_does_not_wait_for_sleepers);

@@ -257,7 +257,6 @@ static bool next_row(struct wg_cursor *c, enum wg_py_rows rows, union row *row)
 static bool append_row(struct wg_appender *a, enum wg_py_rows rows, const union row *row)
 {
     return rows == ROWS_DIRENT ? wg_append_dirent(a, &row->dirent)
-           : rows == ROWS_OBJENT ? wg_append_objent(a, &row->objent)
                                  : wg_append_xattr(a, &row->xattr);
 }
 
