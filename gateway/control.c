@@ -18,13 +18,14 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "call.h"
 #include "command.h"
 #include "log.h"
 #include "report.h"
 
 #define WG_LOG_PART "control"
 
-enum { REQUEST_MAX = 64 * 1024, CLIENT_SECONDS = 2 };
+enum { REQUEST_MAX = 64 * 1024, CLIENTS_MAX = 32, CLIENT_SECONDS = 2 };
 
 static struct {
     pthread_t thread;
@@ -124,83 +125,145 @@ static char *answer_to(const char *text, size_t len)
     return out;
 }
 
-/* Reads up to a newline, or the end. The length, or -1. */
-static ssize_t read_line(int fd, char *buf, size_t size)
+/*
+ * Clients are read and written as they can, so that one who says nothing, or reads nothing, delays nobody; what
+ * they ask is done in turn. All of it belongs to the one thread.
+ */
+struct client {
+    int fd;        /* -1: the slot is free */
+    char *request, *answer;
+    size_t len;    /* of the request so far, then of the answer */
+    size_t sent;
+    uint64_t until_ns;
+};
+
+static uint64_t patience(void)
 {
-    size_t len = 0;
-
-    while (len < size) {
-        ssize_t n = recv(fd, buf + len, size - len, 0);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return -1;
-        if (n == 0 || memchr(buf + len, '\n', (size_t)n))
-            return (ssize_t)(len + (size_t)n);
-        len += (size_t)n;
-    }
-    errno = EMSGSIZE;
-    return -1;
+    return wg_now_ns() + CLIENT_SECONDS * 1000000000ull;
 }
 
-static int send_all(int fd, const char *text, size_t len)
+static void end_client(struct client *c)
 {
-    while (len > 0) {
-        ssize_t n = send(fd, text, len, MSG_NOSIGNAL);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return errno;
-        text += n;
-        len -= (size_t)n;
-    }
-    return 0;
+    close(c->fd);
+    free(c->request);
+    cJSON_free(c->answer);
+    *c = (struct client){ .fd = -1 };
 }
 
-/* One client. It may be slow, but not for long: there is one thread. */
-static void serve(int fd)
+/* Who came at a bad time makes room: the one with the least patience left. */
+static struct client *free_slot(struct client *clients)
 {
-    struct timeval limit = { .tv_sec = CLIENT_SECONDS };
-    char *request = malloc(REQUEST_MAX), *answer = NULL;
-    ssize_t len = -1;
+    struct client *last = &clients[0];
 
-    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
-    if (request)
-        len = read_line(fd, request, REQUEST_MAX);
-    if (len > 0)
-        answer = answer_to(request, (size_t)len);
-    if (answer && send_all(fd, answer, strlen(answer)) == 0)
-        send_all(fd, "\n", 1);
-    cJSON_free(answer);
-    free(request);
-    close(fd);
+    for (struct client *c = clients; c < clients + CLIENTS_MAX; c++) {
+        if (c->fd < 0)
+            return c;
+        if (c->until_ns < last->until_ns)
+            last = c;
+    }
+    end_client(last);
+    return last;
+}
+
+/* false: there is nothing to wait for, or no descriptor. */
+static bool accept_client(struct client *clients)
+{
+    int fd = accept4(control.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    struct client *c;
+
+    if (fd < 0)
+        return errno != EMFILE && errno != ENFILE;
+    c = free_slot(clients);
+    *c = (struct client){ .fd = fd, .request = malloc(REQUEST_MAX), .until_ns = patience() };
+    if (!c->request)
+        end_client(c);
+    return true;
+}
+
+/* The answer with its newline, which ends it on the wire, in place of the terminator. */
+static bool answer_client(struct client *c)
+{
+    c->answer = answer_to(c->request, c->len);
+    free(c->request);
+    c->request = NULL;
+    if (!c->answer)
+        return false;
+    c->len = strlen(c->answer);
+    c->answer[c->len++] = '\n';
+    c->until_ns = patience();
+    return true;
+}
+
+/* Up to a newline, the end, or the limit: then what there is gets its answer. false: the client is done. */
+static bool read_client(struct client *c)
+{
+    ssize_t n = recv(c->fd, c->request + c->len, REQUEST_MAX - c->len, 0);
+
+    if (n < 0)
+        return errno == EAGAIN || errno == EINTR;
+    if (n == 0)
+        return c->len > 0 && answer_client(c);
+    c->len += (size_t)n;
+    if (c->len == REQUEST_MAX || memchr(c->request + c->len - n, '\n', (size_t)n))
+        return answer_client(c);
+    return true;
+}
+
+static bool write_client(struct client *c)
+{
+    ssize_t n = send(c->fd, c->answer + c->sent, c->len - c->sent, MSG_NOSIGNAL);
+
+    if (n < 0)
+        return errno == EAGAIN || errno == EINTR;
+    c->sent += (size_t)n;
+    c->until_ns = patience();
+    return c->sent < c->len;
+}
+
+static void serve(struct client *c, bool ready, uint64_t now)
+{
+    bool on = true;
+
+    if (ready && !c->answer)
+        on = read_client(c);
+    if (on && ready && c->answer)
+        on = write_client(c);
+    if (!on || now > c->until_ns)
+        end_client(c);
 }
 
 static void *control_main(void *arg)
 {
-    struct pollfd p[2] = { { .fd = control.fd, .events = POLLIN },
-                           { .fd = control.wake[0], .events = POLLIN } };
+    struct pollfd p[2 + CLIENTS_MAX] = { { .fd = control.wake[0], .events = POLLIN }, { .events = POLLIN } };
+    struct client clients[CLIENTS_MAX];
+    bool pause = false;
 
     (void)arg;
     pthread_setname_np(pthread_self(), "wg-control");
+    for (int i = 0; i < CLIENTS_MAX; i++)
+        clients[i] = (struct client){ .fd = -1 };
     for (;;) {
-        int fd;
+        bool waiting = pause; /* for a descriptor, or a client: look at their time now and then */
+        uint64_t now;
 
-        if (poll(p, 2, -1) < 0 && errno != EINTR)
+        p[1].fd = pause ? -1 : control.fd;
+        for (int i = 0; i < CLIENTS_MAX; i++) {
+            p[2 + i] = (struct pollfd){ clients[i].fd, clients[i].answer ? POLLOUT : POLLIN, 0 };
+            waiting |= clients[i].fd >= 0;
+        }
+        if (poll(p, 2 + CLIENTS_MAX, waiting ? 100 : -1) < 0 && errno != EINTR)
             break;
-        if (p[1].revents)
+        if (p[0].revents)
             break;
-        if (!(p[0].revents & POLLIN))
-            continue;
-        fd = accept4(control.fd, NULL, NULL, SOCK_CLOEXEC);
-        if (fd >= 0)
-            serve(fd);
-        else if (errno == EMFILE || errno == ENFILE)
-            usleep(100000); /* descriptors are exhausted: don't spin */
+        now = wg_now_ns();
+        for (int i = 0; i < CLIENTS_MAX; i++)
+            if (clients[i].fd >= 0)
+                serve(&clients[i], p[2 + i].revents != 0, now);
+        pause = (pause || p[1].revents) && !accept_client(clients);
     }
+    for (int i = 0; i < CLIENTS_MAX; i++)
+        if (clients[i].fd >= 0)
+            end_client(&clients[i]);
     return NULL;
 }
 
@@ -218,13 +281,13 @@ static int listen_at(const char *path)
     err = address(path, &at, &dir);
     if (err)
         return err;
-    control.fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    control.fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     /* Only a stale socket is replaced; bind refuses whatever else is there. */
     if (lstat(at.sun_path, &st) == 0 && S_ISSOCK(st.st_mode))
         unlink(at.sun_path);
     mask = umask(0177);
     if (control.fd < 0 || bind(control.fd, (struct sockaddr *)&at, sizeof at) ||
-        listen(control.fd, 16))
+        listen(control.fd, 64))
         err = errno;
     umask(mask);
     if (dir >= 0)
@@ -284,6 +347,21 @@ void wg_control_stop(void)
 }
 
 /* --- the client's side --- */
+
+static int send_all(int fd, const char *text, size_t len)
+{
+    while (len > 0) {
+        ssize_t n = send(fd, text, len, MSG_NOSIGNAL);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return errno;
+        text += n;
+        len -= (size_t)n;
+    }
+    return 0;
+}
 
 static char *read_answer(int fd, int timeout_ms)
 {

@@ -3,7 +3,9 @@
  * The control socket: how an operator looks inside a running daemon. A Unix socket of mode 0600;
  * a client sends one line of JSON, {"command":"status"}, and gets one JSON value back:
  * {"ok":true,...} or {"ok":false,"error":"..."}; then the connection is closed. A thread of its own serves it and
- * takes no lock that a call can hold, so it answers while bricks hang.
+ * takes no lock that a call can hold, so it answers while bricks hang. Clients who say or read nothing don't hold
+ * up others: 32 are served side by side, each is cut after 2 seconds without progress, and when more come, the
+ * one that waits longest makes room. Commands are run one after the other.
  */
 #ifndef WG_CONTROL_H
 #define WG_CONTROL_H

@@ -27,5 +27,30 @@ assert len(calls) >= 1000, len(calls)
 assert all(f.get("wind_from") and f.get("wind_to") for c in calls for f in c["frames"]), calls[0]
 P
 [ $ms -lt 1000 ]
+say "readers who read nothing of a long answer are cut, and delay nobody"
+python3 - "$WG_CONTROL" "$(gateway_pid)" <<'P'
+import json, os, socket, sys, time
+def ask():
+    s = socket.socket(socket.AF_UNIX)
+    s.settimeout(60)
+    s.connect(sys.argv[1])
+    s.sendall(b'{"command":"statedump"}\n')
+    return s
+def all_of(s):
+    text = b''
+    while piece := s.recv(1 << 20):
+        text += piece
+    return text
+descriptors = lambda: len(os.listdir('/proc/%s/fd' % sys.argv[2]))
+before = descriptors()
+lazy = [ask() for _ in range(10)]
+json.loads(all_of(ask()))
+end = time.monotonic() + 60
+while descriptors() > before:
+    assert time.monotonic() < end, 'they are there for ever'
+    time.sleep(0.1)
+for s in lazy:
+    assert not all_of(s).endswith(b'}\n'), 'the answer was short: this shows nothing'
+P
 kill -CONT "$pid"
 wait $c
