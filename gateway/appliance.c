@@ -349,20 +349,13 @@ static void reload(void *arg)
     wg_notice("reloaded");
 }
 
-/* What waits inside a translator for no brick and no disk goes on, so that its caller can end. */
-static void let_go(struct wg_volume *v, struct wg_xlator *xl, bool draining, void *arg)
-{
-    (void)v, (void)draining, (void)arg;
-    wg_xlator_drain(xl);
-}
-
 static int stop(struct appliance *a)
 {
     unsigned drain = (unsigned)a->s->drain_ms;
     int err = 0;
 
     wg_daemon_stopping(a->s->drain_ms + 5000);
-    wg_volumes_each(let_go, NULL);
+    wg_volumes_drain();
     if (a->nfs_up)
         err = wg_nfs_stop(drain);
     if (a->s3)

@@ -119,6 +119,7 @@ int wg_brick_run(struct wg_settings *s, const struct wg_appliance_run *run)
     }
     wg_daemon_stopping(b.s->drain_ms + 5000);
     wg_control_stop(); /* its dumps look into the graph */
+    wg_volumes_drain();
     wg_volumes_stop(b.s->drain_ms); /* the server's stop ends its connections and waits for calls */
     wg_work_stop();
     wg_settings_free(b.s);

@@ -32,6 +32,7 @@ struct wg_call *wg_co_child_call(struct wg_call *root)
     call->deadline_ns = root->deadline_ns;
     call->parent = root;
     call->share = root->share;
+    call->watch = root->watch;
     /* Credentials and arguments point into the root's arena: it stays as long as this call. */
     wg_call_ref(root);
     if (wg_on_release(&call->arena, unref_call, root)) {

@@ -192,11 +192,12 @@ int wg_graph_start(struct wg_graph *g)
     return err;
 }
 
-void wg_xlator_drain(struct wg_xlator *xl)
+void wg_xlator_drain(struct wg_xlator *xl, bool ending)
 {
-    if (xl->state != WG_XL_STARTED || xl->drained)
+    if (xl->state != WG_XL_STARTED || (xl->drained && (xl->ending || !ending)))
         return;
     xl->drained = true;
+    xl->ending = ending;
     if (xl->class->drain)
         xl->class->drain(xl);
 }
@@ -206,8 +207,8 @@ void wg_graph_drain(struct wg_graph *g)
     struct wg_xlator *xl;
 
     wg_graph_each(g, xl)
-        if (xl->refs == 1)
-            wg_xlator_drain(xl);
+        if (xl->refs == 1 && !xl->drained)
+            wg_xlator_drain(xl, true);
 }
 
 void wg_graph_stop(struct wg_graph *g)

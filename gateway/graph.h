@@ -78,8 +78,9 @@ int wg_graph_start(struct wg_graph *g);
  * alive together. wg_graph_start does so for a graph that is alone. 0 or ENOMEM.
  */
 int wg_graph_listen(struct wg_graph *const *graphs, unsigned n);
-/* drain, once, of one that runs; of those that no other graph has. */
-void wg_xlator_drain(struct wg_xlator *xl);
+/* drain, once, of one that runs; and once more when it ends after it was only replaced. */
+void wg_xlator_drain(struct wg_xlator *xl, bool ending);
+/* The same of those that no other graph has, and that were not drained yet: the graph ends. */
 void wg_graph_drain(struct wg_graph *g);
 /* drain, then stop of the door on top, if there is one: no new call comes then. */
 void wg_graph_stop_door(struct wg_graph *g);

@@ -44,7 +44,10 @@ struct wg_use {
     const struct wg_use *next;
 };
 
-/* Watches the calls that somebody else's caches depend on (protocol/server). */
+/*
+ * Watches the calls that somebody else's caches depend on (protocol/server), and the calls of their
+ * coroutines: of one request's, several may be told at a time, on several threads.
+ */
 struct wg_watch {
     /* Before f's layer looks at it. Called only when f->want_lease. */
     void (*uses)(struct wg_watch *w, struct wg_frame *f, const wg_gfid *gfid, struct wg_str name);

@@ -15,7 +15,7 @@
 #include "xlator.h"
 
 /* Counts up with every change of the headers that a compiled module could notice. */
-#define WG_MODULE_ABI 1
+#define WG_MODULE_ABI 2
 
 struct wg_module {
     uint32_t abi;       /* always first */

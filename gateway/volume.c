@@ -379,7 +379,7 @@ static void drain_gone(struct change *c)
         wg_graph_each(c->new, there)
             gone = gone && there != xl;
         if (gone)
-            wg_xlator_drain(xl);
+            wg_xlator_drain(xl, false);
     }
 }
 
@@ -654,6 +654,17 @@ void wg_volume_stop(struct wg_volume *v, int64_t wait)
         wg_graph_free(g);
     }
     volume_free(v);
+}
+
+static void let_go(struct wg_volume *v, struct wg_xlator *xl, bool draining, void *arg)
+{
+    (void)v, (void)draining, (void)arg;
+    wg_xlator_drain(xl, true);
+}
+
+void wg_volumes_drain(void)
+{
+    wg_volumes_each(let_go, NULL);
 }
 
 void wg_volumes_stop(int64_t wait)

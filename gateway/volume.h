@@ -57,6 +57,9 @@ int wg_volume_change(struct wg_volume *v, struct wg_graph *g, char *why, size_t 
  */
 int wg_volume_reload(struct wg_volume *v);
 
+/* The process ends: what waits inside a translator, in old graphs too, goes on, so that its caller can end. */
+void wg_volumes_drain(void);
+
 /* Stops all that there are, the last started first. */
 void wg_volumes_stop(int64_t wait_ms);
 

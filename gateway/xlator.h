@@ -38,7 +38,9 @@ struct wg_class {
     int (*start)(struct wg_xlator *xl);
     /*
      * The graph is about to stop: answer those that wait for other calls (EAGAIN), let none wait any
-     * more. Calls still come. Of all xlators, before the first stop. May be NULL.
+     * more. Calls still come. Of all xlators, before the first stop. Calls of a graph that is replaced may take their
+     * time; when xl->ending is set, what has begun and can take long is to be cut short too. It may be called
+     * twice: for the one, then for the other. May be NULL.
      */
     void (*drain)(struct wg_xlator *xl);
     /* No call will enter any more; end threads, close connections. Blocks. May be NULL. */
@@ -100,6 +102,7 @@ struct wg_xlator {
     _Atomic unsigned refs;  /* graphs that have it; graph.c's, as is state */
     enum wg_xlator_state { WG_XL_PARSED, WG_XL_READY, WG_XL_STARTED } state;
     bool drained;
+    bool ending;            /* drain is called because the process, or all of the graph, ends: no layer goes on in its place */
     struct wg_xlator **listeners; /* layers above that have event(), nearest first; lease.c guards it */
     _Atomic unsigned nlisteners;
 };

@@ -10,7 +10,7 @@
  *
  * A pull is a coroutine with a few pieces under way, so memory is bounded by pulls times pieces times
  * 1 MiB. Members of a group run on one worker: a job's fields need no lock; those that a dump reads are
- * atomic. self->lock is a leaf.
+ * atomic. self->lock is a leaf, but for the worker's that a cancellation takes.
  */
 #include <pthread.h>
 #include <stdlib.h>
@@ -34,6 +34,7 @@ struct peer {
 struct job {
     struct job *next;          /* of the live ones, or of those that wait */
     struct wg_frame *f;
+    struct wg_co *co;          /* while it runs; under lock */
     struct peer *peer;
     uint64_t size;             /* what this fop copies at most */
     _Atomic uint64_t begin_ns; /* 0: it waits */
@@ -60,6 +61,7 @@ struct pull {
     unsigned max;             /* under lock */
     _Atomic unsigned window;
     pthread_mutex_t lock;
+    bool draining;
     struct job *live, *waiting, **last;
     unsigned nlive;
     atomic_uint_least64_t pulls, failed, waited, bytes, holes;
@@ -206,9 +208,21 @@ static int set_end(struct wg_co *co, struct job *j, uint64_t copied)
     return wg_co_setattr(co, wg_child(j->f), &set, &out);
 }
 
-static int run(struct wg_co *co, void *arg)
+/* From here on a drain finds co, or the job sees that there was one. */
+static int show(struct job *j, struct wg_co *co)
 {
-    struct job *j = arg;
+    struct pull *p = self(j->f);
+    bool draining;
+
+    pthread_mutex_lock(&p->lock);
+    j->co = co;
+    draining = p->draining;
+    pthread_mutex_unlock(&p->lock);
+    return draining ? EAGAIN : 0;
+}
+
+static int fetch_all(struct wg_co *co, struct job *j)
+{
     struct wg_ref_pull_out *out = wg_new_out(j->f, ref_pull);
     struct wg_co_group *g = out ? wg_co_group(co, atomic_load(&self(j->f)->window)) : NULL;
     int err, first;
@@ -223,6 +237,18 @@ static int run(struct wg_co *co, void *arg)
     out->verf = j->verf;
     if (!err)
         err = set_end(co, j, out->copied);
+    return err;
+}
+
+static int run(struct wg_co *co, void *arg)
+{
+    struct job *j = arg;
+    int err = show(j, co);
+
+    if (!err)
+        err = fetch_all(co, j);
+    if (show(j, NULL) && err == ECANCELED)
+        err = EAGAIN;
     return err;
 }
 
@@ -284,12 +310,33 @@ static void start_job(struct job *j)
         end_job(j, ENOMEM);
 }
 
+/* 0: it begins now; EINPROGRESS: it waits in line; EAGAIN: the brick stops. */
+static int enter(struct pull *p, struct job *j)
+{
+    int err = 0;
+
+    pthread_mutex_lock(&p->lock);
+    if (p->draining) {
+        err = EAGAIN;
+    } else if (p->nlive < p->max) {
+        j->next = p->live;
+        p->live = j;
+        p->nlive++;
+    } else {
+        *p->last = j;
+        p->last = &j->next;
+        err = EINPROGRESS;
+    }
+    pthread_mutex_unlock(&p->lock);
+    return err;
+}
+
 static void ref_pull(struct wg_frame *f)
 {
     const struct wg_ref_pull_in *in = wg_in(f, ref_pull);
     struct pull *p = self(f);
     struct job *j = f->local;
-    bool now;
+    int err;
 
     *j = (struct job){ .f = f, .peer = find_peer(p, in->source), .failed_at = UINT64_MAX,
                        .size = in->size < PULL_MAX ? in->size : PULL_MAX };
@@ -300,21 +347,37 @@ static void ref_pull(struct wg_frame *f)
     if (in->size == 0)
         return wg_unwind(f, wg_new_out(f, ref_pull) ? 0 : ENOMEM);
     atomic_fetch_add_explicit(&p->pulls, 1, memory_order_relaxed);
-    pthread_mutex_lock(&p->lock);
-    now = p->nlive < p->max;
-    if (now) {
-        j->next = p->live;
-        p->live = j;
-        p->nlive++;
-    } else {
-        *p->last = j;
-        p->last = &j->next;
-    }
-    pthread_mutex_unlock(&p->lock);
-    if (now)
+    err = enter(p, j); /* one that waits may have ended when this returns */
+    if (!err)
         start_job(j);
-    else
+    else if (err == EINPROGRESS)
         atomic_fetch_add_explicit(&p->waited, 1, memory_order_relaxed);
+    else
+        wg_unwind(f, err);
+}
+
+/* When the brick stops; one that is only replaced finishes what it has. */
+static void pull_drain(struct wg_xlator *xl)
+{
+    struct pull *p = xl->priv;
+    struct job *waiting, *next;
+
+    if (!xl->ending)
+        return;
+    pthread_mutex_lock(&p->lock);
+    p->draining = true;
+    waiting = p->waiting;
+    p->waiting = NULL;
+    p->last = &p->waiting;
+    for (struct job *j = p->live; j; j = j->next)
+        if (j->co)
+            wg_co_cancel(j->co);
+    pthread_mutex_unlock(&p->lock);
+    for (struct job *j = waiting; j; j = next) {
+        next = j->next;
+        atomic_fetch_add_explicit(&p->failed, 1, memory_order_relaxed);
+        wg_unwind(j->f, EAGAIN);
+    }
 }
 
 /* ---- ref_peer ------------------------------------------------------------------------------- */
@@ -456,6 +519,7 @@ const struct wg_class wg_features_pull = {
     .max_children = -1,
     .first_child_serves = true,
     .init = pull_init,
+    .drain = pull_drain,
     .fini = pull_fini,
     .reload = set_options,
     .dump = pull_dump,

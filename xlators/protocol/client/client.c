@@ -53,7 +53,7 @@ static void client_fop(struct wg_frame *f)
     if (!deadline)
         deadline = wg_now_coarse_ns() + __atomic_load_n(&c->timeout_ns, __ATOMIC_RELAXED);
     if (wg_inflight_begin(&c->table, f, deadline, &id)) {
-        wg_unwind(f, ECANCELED);
+        wg_unwind(f, f->this->ending ? EAGAIN : ECANCELED);
         return;
     }
     if (id)
@@ -175,22 +175,36 @@ static void end_one(struct wg_slot *s, void *arg)
     ids[++ids[0]] = s->id;
 }
 
-/* Every call ends: the lanes are closed, so nobody else ends them. */
-static void end_all(struct wg_client *c)
+/* Every call ends. */
+static void end_all(struct wg_client *c, int err)
 {
     uint64_t *ids = calloc(c->table.nslots + 1, sizeof *ids);
     struct wg_frame *f = wg_inflight_drop_waiting(&c->table, 0, true), *next;
 
     for (; f; f = next) {
         next = ((struct wg_waiter *)f->local)->next;
-        wg_unwind(f, ECANCELED);
+        wg_unwind(f, err);
     }
     if (!ids)
         abort();
     wg_inflight_each(&c->table, end_one, ids);
     for (uint64_t i = 1; i <= ids[0]; i++)
-        wg_client_end(c, ids[i], ECANCELED);
+        wg_client_end(c, ids[i], err);
     free(ids);
+}
+
+/*
+ * A brick that stops gives up what it fetches from another one, which may be away: only reads, so nothing that
+ * still runs there matters. A gateway's calls were waited for by its doors.
+ */
+static void client_drain(struct wg_xlator *xl)
+{
+    struct wg_client *c = xl->priv;
+
+    if (!xl->ending || !wg_opt_bool(xl, "puller"))
+        return;
+    wg_inflight_close(&c->table);
+    end_all(c, EAGAIN);
 }
 
 static void client_stop(struct wg_xlator *xl)
@@ -204,7 +218,7 @@ static void client_stop(struct wg_xlator *xl)
     pthread_mutex_unlock(&c->tick_lock);
     close_lanes(c);
     atomic_store(&c->lease->until_ns, 0);
-    end_all(c);
+    end_all(c, ECANCELED); /* the lanes are closed, so nobody else does */
 }
 
 static int client_start(struct wg_xlator *xl)
@@ -348,6 +362,7 @@ const struct wg_class wg_protocol_client = {
     .local_size = sizeof(struct wg_waiter),
     .init = client_init,
     .start = client_start,
+    .drain = client_drain,
     .stop = client_stop,
     .fini = client_fini,
     .reload = client_reload,

@@ -23,6 +23,8 @@ struct request {
     bool noted;                  /* some of what it depends on is in the table */
     uint8_t lease;               /* WG_LEASE_RENEWED, WG_LEASE_LOST: what its arrival did */
     struct wg_watch watch;
+    pthread_mutex_t lock;        /* of the next two: the parts of a request change things side by side */
+    bool recalls;                /* what changes from now on comes too late for the answer */
     struct wg_changes changes;   /* of a modifying one */
 };
 
@@ -162,8 +164,12 @@ static void finish(struct wg_call *call)
 {
     struct request *q = call->owner;
 
-    if (q->modifies)
+    if (q->modifies) {
+        pthread_mutex_lock(&q->lock);
+        q->recalls = true;
+        pthread_mutex_unlock(&q->lock);
         return wg_leases_recall(&q->changes);
+    }
     reply_to_read(q, call);
     over(q);
 }
@@ -191,11 +197,17 @@ static void note_use(struct wg_watch *w, struct wg_frame *f, const wg_gfid *gfid
 static void note_change(struct wg_watch *w, struct wg_frame *f, const wg_gfid *gfid, struct wg_str name)
 {
     struct request *q = REQUEST_OF(w);
+    bool waited_for = false;
 
     (void)f;
-    if (q->modifies)
-        wg_leases_changed(&q->changes, gfid, name);
-    else /* in passing */
+    if (q->modifies) {
+        pthread_mutex_lock(&q->lock);
+        waited_for = !q->recalls;
+        if (waited_for)
+            wg_leases_changed(&q->changes, gfid, name);
+        pthread_mutex_unlock(&q->lock);
+    }
+    if (!waited_for) /* in passing */
         wg_leases_tell(&q->session->server->leases,
                        &(struct wg_event){ WG_EV_INVALIDATE, *gfid, name });
 }
@@ -205,6 +217,7 @@ static void watch(struct request *q, struct wg_call *call, const struct wg_reque
     struct wg_session *s = q->session;
 
     q->watch = (struct wg_watch){ note_use, note_change };
+    pthread_mutex_init(&q->lock, NULL); /* goes with the call's memory, which its parts keep */
     if (r->drop)
         q->lease = (uint8_t)wg_holder_touch(&s->server->leases, s, &s->holder, s->client, r->drop);
     q->asks = !q->modifies && (r->flags & WG_REQ_LEASE) && (q->lease & WG_LEASE_RENEWED);
