@@ -256,6 +256,36 @@ static void dump_xlator(struct wg_dump *d, struct wg_xlator *xl, const char *vol
     wg_dump_end(d);
 }
 
+/* An object for each translator that adds something to it. */
+static void note_of_volume(struct wg_volume *v, struct wg_xlator *xl, bool draining, void *arg)
+{
+    cJSON *item = draining || !xl->class->notes ? NULL : cJSON_CreateObject();
+    struct wg_dump d = { .open = { item } };
+
+    if (!item)
+        return;
+    xl->class->notes(xl, &d);
+    if (!item->child || !cJSON_AddItemToArray(arg, item)) {
+        cJSON_Delete(item);
+        return;
+    }
+    wg_dump_str(&d, "volume", v->name);
+    wg_dump_str(&d, "translator", xl->name);
+}
+
+cJSON *wg_dump_notes(void)
+{
+    cJSON *list = cJSON_CreateArray();
+
+    if (list)
+        wg_volumes_each(note_of_volume, list);
+    if (list && !list->child) {
+        cJSON_Delete(list);
+        list = NULL;
+    }
+    return list;
+}
+
 static void dump_pool(const struct wg_pool *p, void *arg)
 {
     struct wg_dump *d = arg;

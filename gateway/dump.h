@@ -39,6 +39,11 @@ struct wg_graph;
 char *wg_dump_process(struct wg_graph *graph, bool json);
 /* Only the section, or the translators by name or type, called so (NULL: all); NULL when there is none. */
 char *wg_dump_only(struct wg_graph *graph, bool json, const char *name);
+/*
+ * What translators say of themselves for `windgate status` (class->notes): an array of objects, NULL when they
+ * have nothing to say. The caller frees it (cJSON_Delete).
+ */
+struct cJSON *wg_dump_notes(void);
 /* The same as a tree, for who reads it. The caller frees it (cJSON_Delete). */
 struct cJSON *wg_dump_tree(struct wg_graph *graph);
 

@@ -95,6 +95,7 @@ static int do_status(const cJSON *request, cJSON *answer, void *arg)
 {
     const struct wg_process *p = arg;
     struct rlimit limit = { 0 };
+    cJSON *notes;
 
     (void)request;
     getrlimit(RLIMIT_NOFILE, &limit);
@@ -108,6 +109,9 @@ static int do_status(const cJSON *request, cJSON *answer, void *arg)
     cJSON_AddNumberToObject(answer, "memory_bytes", resident_bytes());
     if (p->status)
         p->status(answer, p->arg);
+    notes = wg_dump_notes();
+    if (notes)
+        cJSON_AddItemToObject(answer, "notes", notes);
     return 0;
 }
 

@@ -65,6 +65,11 @@ struct wg_class {
      */
     bool (*stale)(const struct wg_xlator *old, const struct wg_xlator *new);
     void (*dump)(struct wg_xlator *xl, struct wg_dump *d);
+    /*
+     * What whoever runs this should know now, for `windgate status`: adds values only when there is
+     * something to say. The control socket's thread; must not wait for calls. May be NULL.
+     */
+    void (*notes)(struct wg_xlator *xl, struct wg_dump *d);
     /* Something below has changed (lease.h). After start, before stop. Any thread; must not block or wind. May be NULL. */
     void (*event)(struct wg_xlator *xl, const struct wg_event *ev);
     bool lasting;          /* holds what can't be there twice (a directory, a port, locks): a change that needs a

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* storage/posix without privileges: one uid, user.wg, no handles. Root becomes nobody for it. */
 #include <grp.h>
+#include <sys/resource.h>
 #include <sys/xattr.h>
 
 #include "brick.h"
+#include "xlators/storage/posix/index.h"
 
 static void be_nobody(void)
 {
@@ -111,6 +113,73 @@ START_TEST(what_holds_no_xattr_keeps_its_derived_gfid)
 }
 END_TEST
 
+static void wait_complete(struct brick *b)
+{
+    for (int i = 0; i < 6000 && !atomic_load(&brick_px(b)->index->complete); i++)
+        usleep(10000);
+    ck_assert(atomic_load(&brick_px(b)->index->complete));
+}
+
+START_TEST(while_the_index_is_rebuilt_no_handle_is_stale)
+{
+    struct wg_ref d, f, never = { .gfid = wg_gfid_new() };
+    struct px_names held;
+    struct posix *px;
+    struct brick b;
+
+    be_nobody();
+    brick_start(&b);
+    d = mkdir_(&b, brick_root(), "d", 0755);
+    f = mkfile(&b, d, "f", 0644);
+    brick_restart(&b);
+    px = brick_px(&b);
+    wait_complete(&b);
+    ERR(FOP_(&b, getattr, .at = never), ESTALE);
+    /* The rows are lost, and the rebuild can't get past d. */
+    OK(wg_px_index_remove(px, d.gfid, "f", f.gfid, true));
+    OK(wg_px_index_remove(px, brick_root().gfid, "d", d.gfid, true));
+    wg_px_lock_names(px, &held, &(struct px_at){ brick_root().gfid, "d" }, 1);
+    wg_px_index_rebuild(px);
+    ERR(FOP_(&b, getattr, .at = f), EAGAIN);
+    ERR(FOP_(&b, lookup, .at = at(d, "f")), EAGAIN);
+    ERR(FOP_(&b, getattr, .at = never), EAGAIN);
+    OK(FOP_(&b, getattr, .at = brick_root()));
+    wg_px_unlock_names(px, &held);
+    wait_complete(&b);
+    OK(FOP_(&b, getattr, .at = f));
+    OK(FOP_(&b, lookup, .at = at(d, "f")));
+    ERR(FOP_(&b, getattr, .at = never), ESTALE);
+    brick_end(&b);
+}
+END_TEST
+
+START_TEST(a_rebuild_that_lacks_descriptors_is_not_complete)
+{
+    struct rlimit limit, none;
+    struct wg_ref d, f;
+    struct brick b;
+
+    be_nobody();
+    brick_start(&b);
+    d = mkdir_(&b, brick_root(), "d", 0755);
+    f = mkfile(&b, d, "f", 0644);
+    brick_restart(&b);
+    wait_complete(&b);
+    OK(wg_px_index_remove(brick_px(&b), d.gfid, "f", f.gfid, true));
+    OK(getrlimit(RLIMIT_NOFILE, &limit));
+    none = (struct rlimit){ 3, limit.rlim_max };
+    OK(setrlimit(RLIMIT_NOFILE, &none));
+    wg_px_index_rebuild(brick_px(&b));
+    for (int i = 0; i < 6000 && __atomic_load_n(&brick_px(&b)->index->nfailed, __ATOMIC_RELAXED) == 0; i++)
+        usleep(10000);
+    ck_assert(!atomic_load(&brick_px(&b)->index->complete));
+    OK(setrlimit(RLIMIT_NOFILE, &limit));
+    wait_complete(&b);
+    OK(FOP_(&b, getattr, .at = f));
+    brick_end(&b);
+}
+END_TEST
+
 START_TEST(the_modes_of_bricks_do_not_mix)
 {
     struct brick b;
@@ -133,4 +202,6 @@ TESTS("posix unprivileged",
       TEST_ROW(files_live_and_are_found_again)
       TEST_ROW(modes_do_not_stand_in_the_way)
       TEST_ROW(what_holds_no_xattr_keeps_its_derived_gfid)
+      TEST_ROW(while_the_index_is_rebuilt_no_handle_is_stale)
+      TEST_ROW(a_rebuild_that_lacks_descriptors_is_not_complete)
       TEST_ROW(the_modes_of_bricks_do_not_mix))

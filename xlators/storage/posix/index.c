@@ -140,18 +140,22 @@ static int replace_env(struct px_index *ix)
     uint32_t uid = wg_px_brick_begin(ix->px); /* files are opened by name; who asks may be anybody */
     int rc;
 
-    pthread_rwlock_wrlock(&ix->map);
     wg_warning("the index is damaged, it is set aside and rebuilt");
+    /* Said before anything is lost: who misses a row then knows why. */
+    pthread_mutex_lock(&ix->mutex);
+    atomic_store(&ix->rebuilding, true);
     atomic_fetch_add(&ix->resets, 1);
     atomic_store(&ix->complete, false);
+    ix->retry_ns = UINT64_MAX;
+    pthread_mutex_unlock(&ix->mutex);
+    pthread_rwlock_wrlock(&ix->map);
     ix->replaced = true;
     rc = set_aside(ix);
     if (!rc)
         rc = env_open(ix);
     pthread_rwlock_unlock(&ix->map);
     wg_px_brick_end(ix->px, uid);
-    if (!rc)
-        wg_px_builder_whole(ix);
+    wg_px_builder_whole(ix);
     return rc;
 }
 
@@ -247,14 +251,12 @@ static int put_dir(struct px_index *ix, MDB_txn *txn, const struct px_jrow *r)
     struct dir_value v = { r->mtime.sec, r->mtime.nsec };
     uint8_t number[8] = { 0 };
     MDB_val key = { 8, number }, val = { sizeof v, &v };
-    int rc;
 
     if (r->op == PX_J_SEEN)
         wg_px_dir_key(r->dir, number);
     if (r->op == PX_J_SEEN || r->value)
         return mdb_put(txn, ix->dirs, &key, &val, 0);
-    rc = mdb_drop(txn, ix->dirs, 0);
-    return rc;
+    return mdb_drop(txn, ix->dirs, 0);
 }
 
 static int apply_row(struct px_index *ix, MDB_txn *txn, const struct px_jrow *r)
@@ -499,6 +501,7 @@ static void free_index(struct px_index *ix, bool clean)
     if (ix->dirfd >= 0)
         close(ix->dirfd);
     pthread_cond_destroy(&ix->wake);
+    pthread_cond_destroy(&ix->work);
     pthread_mutex_destroy(&ix->mutex);
     pthread_mutex_destroy(&ix->writer);
     pthread_rwlock_destroy(&ix->map);
@@ -523,6 +526,7 @@ static struct px_index *new_index(struct posix *px)
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_cond_init(&ix->wake, &attr);
+    pthread_cond_init(&ix->work, &attr);
     pthread_condattr_destroy(&attr);
     for (unsigned i = 0; i < 64; i++)
         pthread_mutex_init(&ix->seen_lock[i], NULL);
@@ -548,6 +552,7 @@ int wg_px_index_open(struct posix *px)
         wg_px_index_close(px);
         return err;
     }
+    wg_px_index_share(px, px->rebuild_share);
     if (!atomic_load(&ix->complete))
         wg_px_builder_whole(ix);
     return 0;
@@ -582,6 +587,7 @@ void wg_px_index_dump(struct posix *px, struct wg_dump *d)
     wg_dump_object(d, "index");
     wg_dump_bool(d, "complete", atomic_load(&ix->complete));
     wg_dump_bool(d, "rebuilding", atomic_load(&ix->rebuilding));
+    wg_px_builder_dump(ix, d);
     wg_dump_u64(d, "rows_waiting", wg_px_journal_pending(ix->journal));
     wg_dump_u64(d, "rows_applied", atomic_load(&ix->applied));
     wg_dump_u64(d, "batches", atomic_load(&ix->batches));

@@ -49,6 +49,7 @@ int wg_px_index_flush(struct posix *px);
 /* ---- shared by index.c and rebuild.c --------------------------------------------------------- */
 
 #define PX_SEEN 8192
+#define PX_FAILED 64
 
 /* What we know of a directory's mtime; direct-mapped, so it may be forgotten. */
 struct px_seen {
@@ -69,16 +70,21 @@ struct px_index {
     pthread_mutex_t writer;  /* the one that applies; before map */
     struct px_journal *journal;
     pthread_mutex_t mutex;   /* what follows; a leaf */
-    pthread_cond_t wake;
+    pthread_cond_t wake;     /* the applier's */
+    pthread_cond_t work;     /* the builder's */
     pthread_t applier, builder;
     bool stop, have_applier, have_builder;
     wg_gfid *todo;           /* directories to scan */
     uint32_t ntodo, todo_max;
-    bool whole;              /* the scan under way is of the whole brick */
+    wg_gfid failed[PX_FAILED]; /* to scan again, at retry_ns */
+    uint32_t nfailed;
+    uint64_t retry_ns, began_ns;
     bool replaced;           /* the writer's: rows that claim completeness are void */
     atomic_bool complete;    /* every directory has been scanned or made since */
-    atomic_bool rebuilding;
-    atomic_uint_fast64_t applied, batches, scanned, dropped, resets;
+    atomic_bool rebuilding;  /* set before anything is lost, cleared when every name is there */
+    atomic_uint share;       /* per cent of its time that a rebuild works while there are calls */
+    atomic_uint_fast64_t applied, batches, scanned, dropped, resets,
+        rebuilt_dirs, rebuilt_names;
     pthread_mutex_t seen_lock[64];
     struct px_seen seen[PX_SEEN];
 };
@@ -99,6 +105,8 @@ int wg_px_index_scan(struct px_index *ix, struct px_inode *dir);
 void wg_px_index_want_scan(struct px_index *ix, wg_gfid dir);
 /* Queues the scan of the whole brick; the caller has noted that nothing is complete. */
 void wg_px_builder_whole(struct px_index *ix);
+/* Its progress, while there is one. */
+void wg_px_builder_dump(struct px_index *ix, struct wg_dump *d);
 int wg_px_builder_start(struct px_index *ix);
 void wg_px_builder_stop(struct px_index *ix);
 

@@ -46,9 +46,6 @@ int wg_px_index_find(struct posix *px, wg_gfid gfid, struct px_where *ret)
     if (!err)
         err = decode_where(&val, ret);
     end_read(px->index, txn);
-    /* Without handles only the index knows: what is not in it yet is no stale reference. */
-    if (err == ENOENT && !px->handles && atomic_load(&px->index->rebuilding))
-        err = EAGAIN;
     return err;
 }
 

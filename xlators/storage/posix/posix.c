@@ -29,6 +29,8 @@ static const struct wg_option options[] = {
     { "replaced-max", WG_OPT_SIZE, 0, 1LL << 50, "16G",
       "bytes of replaced objects kept; beyond, the oldest go first", true },
     { "reindex", WG_OPT_BOOL, 0, 0, "no", "read the whole brick into its index again", false },
+    { "rebuild-share", WG_OPT_INT, 1, 100, "50",
+      "per cent of its time that a rebuild of the index works while there are calls; it rests for the others", true },
     { "references", WG_OPT_INT, 1, 1 << 20, "1024",
       "references that other bricks copy by, at a time; a quarter of them for one client's user", true },
     { "reference-lifetime", WG_OPT_TIME, 100, 24LL * 3600 * 1000, "60s",
@@ -61,6 +63,9 @@ static int set_bounds(struct wg_xlator *xl)
     atomic_store(&px->references_max, (unsigned)wg_opt_int(xl, "references"));
     atomic_store(&px->reference_life_ms, wg_opt_int(xl, "reference-lifetime"));
     px->sync_names = wg_opt_bool(xl, "sync-names");
+    px->rebuild_share = (unsigned)wg_opt_int(xl, "rebuild-share");
+    if (px->index)
+        wg_px_index_share(px, px->rebuild_share);
     return 0;
 }
 
@@ -184,6 +189,11 @@ static void posix_dump(struct wg_xlator *xl, struct wg_dump *d)
     wg_px_index_dump(px, d);
 }
 
+static void posix_notes(struct wg_xlator *xl, struct wg_dump *d)
+{
+    wg_px_index_notes(xl->priv, d);
+}
+
 const struct wg_class wg_storage_posix = {
     .type = "storage/posix",
     .help = "Keeps a brick in a local directory: files are files.",
@@ -194,6 +204,7 @@ const struct wg_class wg_storage_posix = {
     .reload = set_bounds,
     .lasting = true,
     .dump = posix_dump,
+    .notes = posix_notes,
     .announces = true,
     .fops = {
         [WG_OP_lookup] = wg_posix_lookup,

@@ -165,9 +165,12 @@ struct px_inode {
 /*
  * The inode of a ref: from the table, or opened by its handle (or by the index's handle, or
  * parent and name; or among the retained), its record checked. Leaves the thread as the brick when it
- * had to open it. *ret is referenced; wg_px_release it. ESTALE: there is no such inode.
+ * had to open it. *ret is referenced; wg_px_release it. ESTALE: there is no such inode; EAGAIN: only the
+ * index could tell, and it is being rebuilt.
  */
 int wg_px_find(struct posix *px, const struct wg_ref *ref, struct px_inode **ret);
+/* The same for who rebuilds it: ESTALE when the index knows it not, or not where it is. */
+int wg_px_find_indexed(struct posix *px, const struct wg_ref *ref, struct px_inode **ret);
 static inline void wg_px_hold(struct px_inode *ino)
 {
     atomic_fetch_add(&ino->refs, 1);
@@ -391,8 +394,7 @@ int wg_px_index_remove(struct posix *px, wg_gfid dir, const char *name, wg_gfid 
 int wg_px_index_moved(struct posix *px, wg_gfid from_dir, const char *from, wg_gfid to_dir,
                       const char *to, wg_gfid gfid, uint8_t type);
 /*
- * Where gfid was last: hint (length 0: none), and a parent and name. ENOENT; EAGAIN when an index
- * without which it can't be found is being rebuilt.
+ * Where gfid was last: hint (length 0: none), and a parent and name. ENOENT.
  */
 struct px_where {
     wg_gfid parent;
@@ -412,6 +414,12 @@ void wg_px_index_before(struct posix *px, wg_gfid dir, const struct statx *pre);
 void wg_px_index_after(struct posix *px, wg_gfid dir, const struct statx *post);
 void wg_px_index_born(struct posix *px, wg_gfid dir, const struct statx *st);
 void wg_px_index_dump(struct posix *px, struct wg_dump *d);
+/* A rebuild under way, for `windgate status`; nothing otherwise. */
+void wg_px_index_notes(struct posix *px, struct wg_dump *d);
+/* Is a rebuild under way? Asked before a search, whose failing then says nothing. */
+bool wg_px_index_rebuilding(struct posix *px);
+/* Per cent of its time that a rebuild works while there are calls. */
+void wg_px_index_share(struct posix *px, unsigned percent);
 
 /* ---- the brick --------------------------------------------------------------------------- */
 
@@ -442,6 +450,7 @@ struct posix {
     int64_t replaced_keep_ms;
     uint64_t replaced_max;
     bool sync_names;   /* option */
+    unsigned rebuild_share; /* option */
     bool readonly;     /* a feature that this release may only read is on the disk */
     uint64_t total_bytes;
     struct px_index *index;

@@ -10,7 +10,13 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "dump.h"
 #include "log.h"
+
+#define NS 1000000000ull
+#define BATCH 64                 /* names between two rests of a rebuild */
+#define REST_MAX_NS (NS / 2)
+#define RETRY_NS (2 * NS)        /* until a directory that failed is tried again */
 
 static bool skipped(bool is_root, const char *name)
 {
@@ -149,14 +155,62 @@ static int scan_name(struct px_index *ix, struct px_inode *dir, const char *name
     return err;
 }
 
-static bool stopping(struct px_index *ix)
+/*
+ * A rebuild gives way to calls: after a batch of names it rests as long as the share says. False when it is to
+ * end. *began: when the batch began, and then the next one.
+ */
+static bool rest(struct px_index *ix, uint64_t *began)
 {
-    bool stop;
+    uint64_t now = wg_now_ns(), ns = now - *began, share = atomic_load(&ix->share), until;
+    struct timespec at;
+    bool go;
 
+    ns = share < 100 && wg_calls_live() > 0 ? ns * (100 - share) / share : 0;
+    until = now + (ns < REST_MAX_NS ? ns : REST_MAX_NS);
+    at = (struct timespec){ (time_t)(until / NS), (long)(until % NS) };
     pthread_mutex_lock(&ix->mutex);
-    stop = ix->stop;
+    while (!ix->stop && ns > 0 && wg_now_ns() < until)
+        pthread_cond_timedwait(&ix->work, &ix->mutex, &at);
+    go = !ix->stop;
     pthread_mutex_unlock(&ix->mutex);
-    return stop;
+    *began = wg_now_ns();
+    return go;
+}
+
+/* What a scan may pass by: it went, it is not ours, or nobody may go there. */
+static bool passable(int err)
+{
+    return err == ENOENT || err == ESTALE || err == EXDEV || err == EACCES || err == EROFS || err == ENOTDIR;
+}
+
+static int scan_names(struct px_index *ix, struct px_inode *dir, DIR *d, bool deep)
+{
+    uint64_t began = wg_now_ns();
+    struct dirent *e;
+    unsigned n = 0;
+    int err = 0, failed = 0;
+
+    while ((errno = 0, e = readdir(d)) != NULL) {
+        struct px_row row;
+
+        if (skipped(dir == ix->px->root, e->d_name) || strlen(e->d_name) > WG_NAME_MAX)
+            continue;
+        if (++n % BATCH == 0 && deep && !rest(ix, &began))
+            return ECANCELED;
+        err = scan_name(ix, dir, e->d_name, &row);
+        if (err && !passable(err))
+            failed = err; /* the others first */
+        if (err)
+            continue;
+        if (deep)
+            atomic_fetch_add_explicit(&ix->rebuilt_names, 1, memory_order_relaxed);
+        if (deep && row.type == WG_DIR)
+            wg_px_index_want_scan(ix, row.gfid);
+    }
+    err = errno;
+    if (!err && deep && !rest(ix, &began))
+        err = ECANCELED;
+    return err ? err : failed;
 }
 
 /* deep: directories found are scanned as well. */
@@ -164,9 +218,7 @@ static int scan(struct px_index *ix, struct px_inode *dir, bool deep)
 {
     struct posix *px = ix->px;
     struct statx st;
-    struct dirent *e;
     uint64_t resets = atomic_load(&ix->resets);
-    unsigned n = 0;
     DIR *d;
     int err;
 
@@ -178,20 +230,7 @@ static int scan(struct px_index *ix, struct px_inode *dir, bool deep)
     d = err ? NULL : open_dir(dir->fd);
     if (!d)
         return err ? err : errno;
-    while (!err && (errno = 0, e = readdir(d)) != NULL) {
-        struct px_row row;
-
-        if (skipped(dir == px->root, e->d_name) || strlen(e->d_name) > WG_NAME_MAX)
-            continue;
-        if (++n % 256 == 0 && stopping(ix))
-            err = ECANCELED;
-        if (err || scan_name(ix, dir, e->d_name, &row) != 0)
-            continue; /* it went, or can't be read: lists say so when they meet it */
-        if (deep && row.type == WG_DIR)
-            wg_px_index_want_scan(ix, row.gfid);
-    }
-    if (!err)
-        err = errno;
+    err = scan_names(ix, dir, d, deep);
     closedir(d);
     if (!err && resets == atomic_load(&ix->resets)) {
         struct px_jrow r = { .op = PX_J_SEEN, .dir = dir->gfid };
@@ -211,14 +250,21 @@ int wg_px_index_scan(struct px_index *ix, struct px_inode *dir)
 
 /* ---- the builder's thread ------------------------------------------------------------------------------ */
 
-void wg_px_index_want_scan(struct px_index *ix, wg_gfid dir)
+/* In px_index.mutex. Beyond what there is room for, everything is scanned again. */
+static void try_again(struct px_index *ix, wg_gfid dir)
 {
-    pthread_mutex_lock(&ix->mutex);
+    if (ix->nfailed < PX_FAILED)
+        ix->failed[ix->nfailed++] = dir;
+    else
+        ix->failed[0] = WG_ROOT_GFID;
+    ix->retry_ns = wg_now_ns() + RETRY_NS;
+}
+
+static void want_scan_locked(struct px_index *ix, wg_gfid dir)
+{
     for (uint32_t i = 0; i < ix->ntodo && i < 16; i++) /* asked for just now? */
-        if (wg_gfid_eq(ix->todo[ix->ntodo - 1 - i], dir)) {
-            pthread_mutex_unlock(&ix->mutex);
+        if (wg_gfid_eq(ix->todo[ix->ntodo - 1 - i], dir))
             return;
-        }
     if (ix->ntodo == ix->todo_max) {
         uint32_t max = ix->todo_max ? ix->todo_max * 2 : 64;
         wg_gfid *todo = realloc(ix->todo, max * sizeof *todo);
@@ -231,18 +277,27 @@ void wg_px_index_want_scan(struct px_index *ix, wg_gfid dir)
     if (ix->ntodo < ix->todo_max)
         ix->todo[ix->ntodo++] = dir;
     else
-        ix->whole = false; /* no memory: this scan will not be complete */
-    pthread_cond_broadcast(&ix->wake);
+        try_again(ix, dir); /* no memory */
+    pthread_cond_signal(&ix->work);
+}
+
+void wg_px_index_want_scan(struct px_index *ix, wg_gfid dir)
+{
+    pthread_mutex_lock(&ix->mutex);
+    want_scan_locked(ix, dir);
     pthread_mutex_unlock(&ix->mutex);
 }
 
 void wg_px_builder_whole(struct px_index *ix)
 {
-    atomic_store(&ix->rebuilding, true);
     pthread_mutex_lock(&ix->mutex);
-    ix->whole = true;
+    atomic_store(&ix->rebuilding, true);
+    ix->began_ns = wg_now_ns();
+    ix->retry_ns = 0;
+    atomic_store(&ix->rebuilt_dirs, 0);
+    atomic_store(&ix->rebuilt_names, 0);
+    want_scan_locked(ix, WG_ROOT_GFID);
     pthread_mutex_unlock(&ix->mutex);
-    wg_px_index_want_scan(ix, WG_ROOT_GFID);
 }
 
 void wg_px_index_rebuild(struct posix *px)
@@ -255,54 +310,100 @@ void wg_px_index_rebuild(struct posix *px)
     wg_px_builder_whole(ix);
 }
 
-/* Waits for a directory to scan; false at the end. */
-static bool next_todo(struct px_index *ix, wg_gfid *ret)
+bool wg_px_index_rebuilding(struct posix *px)
 {
-    bool found;
-
-    pthread_mutex_lock(&ix->mutex);
-    while (!ix->stop && ix->ntodo == 0)
-        pthread_cond_wait(&ix->wake, &ix->mutex);
-    found = !ix->stop;
-    if (found)
-        *ret = ix->todo[--ix->ntodo];
-    pthread_mutex_unlock(&ix->mutex);
-    return found;
+    return atomic_load(&px->index->rebuilding);
 }
 
+void wg_px_index_share(struct posix *px, unsigned percent)
+{
+    atomic_store(&px->index->share, percent);
+}
+
+enum step { STEP_END, STEP_SCAN, STEP_FINISH };
+
+/* What the builder is to do; waits until there is something. */
+static enum step next_step(struct px_index *ix, wg_gfid *ret)
+{
+    enum step step = STEP_END;
+
+    pthread_mutex_lock(&ix->mutex);
+    while (!ix->stop && ix->ntodo == 0) {
+        bool rebuilding = atomic_load(&ix->rebuilding) && ix->retry_ns != UINT64_MAX;
+        struct timespec at = { (time_t)(ix->retry_ns / NS), (long)(ix->retry_ns % NS) };
+
+        if (!rebuilding && ix->nfailed == 0)
+            pthread_cond_wait(&ix->work, &ix->mutex);
+        else if (wg_now_ns() < ix->retry_ns)
+            pthread_cond_timedwait(&ix->work, &ix->mutex, &at);
+        else if (ix->nfailed > 0)
+            want_scan_locked(ix, ix->failed[--ix->nfailed]);
+        else
+            break;
+    }
+    if (!ix->stop && ix->ntodo > 0) {
+        *ret = ix->todo[--ix->ntodo];
+        step = STEP_SCAN;
+    } else if (!ix->stop) {
+        step = STEP_FINISH;
+    }
+    pthread_mutex_unlock(&ix->mutex);
+    return step;
+}
+
+/* Every directory has been scanned. */
 static void finish_rebuild(struct px_index *ix)
 {
     struct px_jrow r = { .op = PX_J_ALL, .value = 1 };
-    bool done;
+    uint64_t resets = atomic_load(&ix->resets);
+    int err = wg_px_index_log(ix, &r, NULL);
 
     pthread_mutex_lock(&ix->mutex);
-    done = ix->ntodo == 0;
-    if (done && ix->whole && wg_px_journal_append(ix->journal, &r, "", &(uint32_t){ 0 })) {
-        ix->whole = false;
+    if (err) { /* a full disk, say: later */
+        ix->retry_ns = wg_now_ns() + RETRY_NS;
+    } else if (ix->ntodo == 0 && ix->nfailed == 0 && resets == atomic_load(&ix->resets)) {
         atomic_store(&ix->complete, true);
-    }
-    if (done)
         atomic_store(&ix->rebuilding, false);
+        wg_info("the index is complete: %llu names in %llu directories",
+                (unsigned long long)atomic_load(&ix->rebuilt_names),
+                (unsigned long long)atomic_load(&ix->rebuilt_dirs));
+    }
     pthread_mutex_unlock(&ix->mutex);
+}
+
+static void scan_one(struct px_index *ix, wg_gfid gfid)
+{
+    bool deep = atomic_load(&ix->rebuilding);
+    struct wg_ref ref = { .gfid = gfid };
+    struct px_inode *dir;
+    int err = wg_px_find_indexed(ix->px, &ref, &dir);
+
+    if (err == 0) {
+        err = dir->type == WG_DIR ? scan(ix, dir, deep) : 0;
+        wg_px_release(ix->px, dir);
+    }
+    if (err == 0 && deep)
+        atomic_fetch_add(&ix->rebuilt_dirs, 1);
+    if (err == 0 || err == ECANCELED || passable(err))
+        return;
+    wg_warning("a directory could not be scanned: %s", wg_error_name(err));
+    if (deep) {
+        pthread_mutex_lock(&ix->mutex);
+        try_again(ix, gfid);
+        pthread_mutex_unlock(&ix->mutex);
+    }
 }
 
 static void *builder(void *arg)
 {
     struct px_index *ix = arg;
-    struct px_inode *dir;
+    enum step step;
     wg_gfid gfid;
 
-    while (next_todo(ix, &gfid)) {
-        struct wg_ref ref = { .gfid = gfid };
-
-        if (wg_px_find_dir(ix->px, &ref, &dir) == 0) {
-            int err = scan(ix, dir, atomic_load(&ix->rebuilding));
-
-            if (err)
-                wg_warning("a directory could not be scanned: %s", wg_error_name(err));
-            wg_px_release(ix->px, dir);
-        }
-        if (atomic_load(&ix->rebuilding))
+    while ((step = next_step(ix, &gfid)) != STEP_END) {
+        if (step == STEP_SCAN)
+            scan_one(ix, gfid);
+        else
             finish_rebuild(ix);
     }
     return NULL;
@@ -320,8 +421,35 @@ void wg_px_builder_stop(struct px_index *ix)
 {
     pthread_mutex_lock(&ix->mutex);
     ix->stop = true;
+    pthread_cond_broadcast(&ix->work);
     pthread_cond_broadcast(&ix->wake);
     pthread_mutex_unlock(&ix->mutex);
     pthread_join(ix->builder, NULL);
     ix->have_builder = false;
+}
+
+void wg_px_builder_dump(struct px_index *ix, struct wg_dump *d)
+{
+    uint64_t began;
+    uint32_t todo, failed;
+
+    if (!atomic_load(&ix->rebuilding))
+        return;
+    pthread_mutex_lock(&ix->mutex);
+    began = ix->began_ns;
+    todo = ix->ntodo;
+    failed = ix->nfailed;
+    pthread_mutex_unlock(&ix->mutex);
+    wg_dump_object(d, "rebuild");
+    wg_dump_u64(d, "directories_done", atomic_load(&ix->rebuilt_dirs));
+    wg_dump_u64(d, "directories_waiting", todo);
+    wg_dump_u64(d, "directories_failed", failed);
+    wg_dump_u64(d, "names_done", atomic_load(&ix->rebuilt_names));
+    wg_dump_u64(d, "seconds", (wg_now_ns() - began) / NS);
+    wg_dump_end(d);
+}
+
+void wg_px_index_notes(struct posix *px, struct wg_dump *d)
+{
+    wg_px_builder_dump(px->index, d);
 }

@@ -416,9 +416,18 @@ static int find(struct posix *px, const struct wg_ref *ref, unsigned depth, stru
     return err;
 }
 
-int wg_px_find(struct posix *px, const struct wg_ref *ref, struct px_inode **ret)
+int wg_px_find_indexed(struct posix *px, const struct wg_ref *ref, struct px_inode **ret)
 {
     return find(px, ref, 0, ret);
+}
+
+/* Where only the index knows the way, what it does not know yet is no stale reference. */
+int wg_px_find(struct posix *px, const struct wg_ref *ref, struct px_inode **ret)
+{
+    bool unsure = (!px->handles || ref->hint_len == 0) && wg_px_index_rebuilding(px);
+    int err = find(px, ref, 0, ret);
+
+    return err == ESTALE && unsure ? EAGAIN : err;
 }
 
 int wg_px_find_dir(struct posix *px, const struct wg_ref *ref, struct px_inode **ret)
