@@ -129,7 +129,7 @@ static void add_amz_headers(struct v2 *v, const struct wg_s3_auth_in *in)
     }
 }
 
-static void add_resource(struct v2 *v, const struct wg_s3_uri *uri)
+static void add_resource(struct v2 *v, const struct wg_s3_uri *uri, bool slash)
 {
     const char *before = "?";
 
@@ -138,6 +138,8 @@ static void add_resource(struct v2 *v, const struct wg_s3_uri *uri)
         add(v, uri->bucket);
     }
     add(v, uri->raw_path);
+    if (slash)
+        add(v, WG_STR("/"));
     for (size_t i = 0; i < sizeof subresources / sizeof *subresources; i++) {
         const struct wg_str *value = wg_s3_param(uri, subresources[i]);
 
@@ -153,19 +155,15 @@ static void add_resource(struct v2 *v, const struct wg_s3_uri *uri)
     }
 }
 
-/* Compares the signature with that of the string to sign whose date line is date. */
-static enum wg_s3_code v2_check(const struct wg_s3_auth_in *in, struct wg_s3_auth *ret, struct wg_str date,
-                                struct wg_str signature)
+/* Whether signature is that of the string to sign whose date line is date; slash: one more ends the resource. */
+static enum wg_s3_code v2_compare(const struct wg_s3_auth_in *in, struct wg_str secret, struct wg_str date,
+                                  struct wg_str signature, bool slash)
 {
     struct wg_s3_hmac *h = wg_s3_hmac();
-    struct wg_str secret;
     struct v2 v = { .n = 0 };
     uint8_t mac[20];
     char text[32];
-    enum wg_s3_code code = wg_s3_auth_secret(in, ret->access_key, &secret);
 
-    if (code != WG_S3_OK)
-        return code;
     add(&v, in->method);
     add(&v, WG_STR("\n"));
     add_header_line(&v, in, "content-md5");
@@ -173,7 +171,7 @@ static enum wg_s3_code v2_check(const struct wg_s3_auth_in *in, struct wg_s3_aut
     add(&v, date);
     add(&v, WG_STR("\n"));
     add_amz_headers(&v, in);
-    add_resource(&v, in->uri);
+    add_resource(&v, in->uri, slash);
     if (v.full)
         return WG_S3_RequestHeaderSectionTooLarge;
     if (!h || !wg_s3_hmac_sha1(h, secret, v.piece, v.n, mac))
@@ -181,8 +179,25 @@ static enum wg_s3_code v2_check(const struct wg_s3_auth_in *in, struct wg_s3_aut
     EVP_EncodeBlock((unsigned char *)text, mac, 20);
     if (signature.len != 28 || CRYPTO_memcmp(text, signature.s, 28) != 0)
         return WG_S3_SignatureDoesNotMatch;
-    ret->payload = S3_PAYLOAD_UNSIGNED;
     return WG_S3_OK;
+}
+
+static enum wg_s3_code v2_check(const struct wg_s3_auth_in *in, struct wg_s3_auth *ret, struct wg_str date,
+                                struct wg_str signature)
+{
+    const struct wg_s3_uri *uri = in->uri;
+    struct wg_str secret;
+    enum wg_s3_code code = wg_s3_auth_secret(in, ret->access_key, &secret);
+
+    if (code == WG_S3_OK)
+        code = v2_compare(in, secret, date, signature, /* slash */ false);
+    /* boto signs "/bucket/" and sends "/bucket". */
+    if (code == WG_S3_SignatureDoesNotMatch && !uri->vhost && uri->bucket.len && !uri->key.len &&
+        uri->raw_path.s[uri->raw_path.len - 1] != '/')
+        code = v2_compare(in, secret, date, signature, /* slash */ true);
+    if (code == WG_S3_OK)
+        ret->payload = S3_PAYLOAD_UNSIGNED;
+    return code;
 }
 
 static enum wg_s3_code v2_query(const struct wg_s3_auth_in *in, struct wg_s3_auth *ret)

@@ -121,6 +121,8 @@ static int announced_sums(struct s3_req *r, unsigned *mask)
         return message ? wg_s3_fail(r, s3_err(code), "%s", message) : s3_err(code);
     if (b->request.alg)
         *mask |= 1u << b->request.alg;
+    if (b->request.has_md5 && r->op->body == S3_BODY_SMALL)
+        *mask |= 1u << S3_SUM_MD5;
     if (r->op->run == wg_s3_upload_part || (r->op->body == S3_BODY_STREAM && !b->request.alg))
         *mask |= 1u << S3_SUM_CRC64NVME;
     return 0;
@@ -346,16 +348,16 @@ static int verify(struct s3_req *r)
     if (r->auth->payload == S3_PAYLOAD_SHA256 && (b->sums.mask & (1u << S3_SUM_SHA256)) &&
         CRYPTO_memcmp(sum[S3_SUM_SHA256], r->auth->payload_sha256, 32) != 0)
         return S3E(XAmzContentSHA256Mismatch);
-    /* Content-MD5 is compared where the MD5 is taken, on the handler's side. */
-    struct wg_s3_sum_req without = b->request;
-    without.has_md5 = false;
+    /* A stream's Content-MD5 is compared where the MD5 is taken, on the handler's side. */
+    struct wg_s3_sum_req here = b->request;
+    here.has_md5 = b->request.has_md5 && r->op->body == S3_BODY_SMALL;
     b->digests.length = b->got;
     b->digests.sum_alg = b->request.alg;
     if (!b->request.alg && r->op->run == wg_s3_put_object)
         b->digests.sum_alg = S3_SUM_CRC64NVME;
     memcpy(b->digests.sum, sum[b->digests.sum_alg], S3_SUM_BYTES);
     memcpy(b->digests.crc64, sum[S3_SUM_CRC64NVME], sizeof b->digests.crc64);
-    return s3_err(wg_s3_sum_verify(&without, sum[b->request.alg], NULL));
+    return s3_err(wg_s3_sum_verify(&here, sum[b->request.alg], sum[S3_SUM_MD5]));
 }
 
 void s3_body_end(struct s3_req *r)

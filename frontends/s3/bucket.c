@@ -70,6 +70,12 @@ static int enter_volume(struct s3_req *r, unsigned volume)
     return top ? 0 : ENOMEM;
 }
 
+/* A new bucket's name is a host's too: no label of it begins or ends with "-". */
+static bool labels_ok(struct wg_str name)
+{
+    return !memmem(name.s, name.len, ".-", 2) && !memmem(name.s, name.len, "-.", 2);
+}
+
 static int check_create(struct wg_co *co, struct s3_req *r)
 {
     unsigned volume = 0;
@@ -77,7 +83,7 @@ static int check_create(struct wg_co *co, struct s3_req *r)
     const struct wg_str *lock = wg_s3_header(r, "x-amz-bucket-object-lock-enabled");
     int err;
 
-    if (!wg_s3_bucket_name_ok(r->uri.bucket))
+    if (!wg_s3_bucket_name_ok(r->uri.bucket) || !labels_ok(r->uri.bucket))
         return S3E(InvalidBucketName);
     if (lock && !wg_str_eq(*lock, WG_STR("false")))
         return wg_s3_fail(r, S3E(NotImplemented), "Object lock is not supported.");
@@ -123,6 +129,18 @@ static int check_elsewhere(struct wg_co *co, struct s3_req *r)
     return err;
 }
 
+/* In us-east-1, and there alone, making one's own bucket again succeeds and changes nothing. */
+static int again(struct s3_req *r, int err)
+{
+    return err == S3E(BucketAlreadyOwnedByYou) && strcmp(wg_s3_region(r), "us-east-1") == 0 ? 0 : err;
+}
+
+static int created(struct s3_req *r)
+{
+    wg_s3_set(r, "Location", "/%.*s", (int)r->uri.bucket.len, r->uri.bucket.s);
+    return wg_s3_reply(r, 200);
+}
+
 int wg_s3_create_bucket(struct wg_co *co, struct s3_req *r)
 {
     struct wg_mkdir_in in = { .at = { *wg_s3_root(r), r->uri.bucket }, .gfid = wg_gfid_new() };
@@ -130,8 +148,11 @@ int wg_s3_create_bucket(struct wg_co *co, struct s3_req *r)
     struct wg_cred was;
     int err = check_create(co, r);
 
-    if (!err)
+    if (!err) {
         err = check_elsewhere(co, r);
+        if (err && !r->body_text.len && !again(r, err)) /* no volume was named: the one that has it will do */
+            return created(r);
+    }
     if (err)
         return err;
     in.attrs = (struct wg_sattr){ .valid = WG_SET_MODE | WG_SET_UID | WG_SET_GID, .mode = BUCKET_MODE,
@@ -139,13 +160,14 @@ int wg_s3_create_bucket(struct wg_co *co, struct s3_req *r)
     was = become_root(co);
     err = wg_co_mkdir(co, r->top, &in, &out);
     wg_co_call(co)->cred = was;
-    if (err == EEXIST)
-        return name_taken(co, r);
+    if (err == EEXIST) {
+        err = again(r, name_taken(co, r));
+        return err ? err : created(r);
+    }
     if (err)
         return err;
     wg_s3_forget_bucket(r, r->uri.bucket);
-    wg_s3_set(r, "Location", "/%.*s", (int)r->uri.bucket.len, r->uri.bucket.s);
-    return wg_s3_reply(r, 200);
+    return created(r);
 }
 
 /* ---- DeleteBucket ---- */

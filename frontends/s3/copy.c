@@ -87,9 +87,9 @@ static int source_conditions(struct s3_req *r, const struct wg_get_out *obj)
     return wg_s3_conds_check(&c, &obj->etag, obj->attr.mtime.sec) == WG_S3_OK ? 0 : S3E(PreconditionFailed);
 }
 
-int s3_open_source(struct wg_co *co, struct s3_req *r, struct wg_str bucket, struct wg_str key,
-                   const struct wg_get_out **ret, struct wg_xlator **ret_top, struct wg_ref *ret_bucket,
-                   struct wg_str *ret_key)
+static int open_source(struct wg_co *co, struct s3_req *r, struct wg_str bucket, struct wg_str key,
+                       const struct wg_get_out **ret, struct wg_xlator **ret_top, struct wg_ref *ret_bucket,
+                       struct wg_str *ret_key)
 {
     int err = s3_find_bucket(co, r, bucket, ret_bucket, ret_top);
 
@@ -105,6 +105,21 @@ int s3_open_source(struct wg_co *co, struct s3_req *r, struct wg_str bucket, str
             err = s3_get_following_at(co, r, *ret_top, &in, ret, ret_key);
     }
     return err ? err : source_conditions(r, *ret);
+}
+
+int s3_open_source(struct wg_co *co, struct s3_req *r, struct wg_str bucket, struct wg_str key,
+                   const struct wg_get_out **ret, struct wg_xlator **ret_top, struct wg_ref *ret_bucket,
+                   struct wg_str *ret_key)
+{
+    int err = open_source(co, r, bucket, key, ret, ret_top, ret_bucket, ret_key);
+    const char *code = err ? wg_s3_error_row(err)->name : "";
+
+    /* What is not there is the source, not what the request's path names. */
+    if (strcmp(code, "NoSuchKey") == 0)
+        return wg_s3_fail_with(r, err, "Key", key);
+    if (strcmp(code, "NoSuchBucket") == 0)
+        return wg_s3_fail_with(r, err, "BucketName", bucket);
+    return err;
 }
 
 static int read_directive(struct s3_req *r, const char *name, bool *ret)

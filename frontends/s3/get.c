@@ -90,6 +90,8 @@ static int prepare(struct get *g)
         .if_unmodified_since = header_or_none(r, "if-unmodified-since"),
     };
     int err = s3_check_version(r);
+    if (!err && wg_s3_header(r, "x-amz-server-side-encryption-customer-algorithm"))
+        err = wg_s3_fail(r, S3E(InvalidRequest), "The encryption parameters are not applicable to this object.");
     if (!err)
         err = parse_part(g);
     g->in = (struct wg_get_in){ .space = WG_SPACE_OBJECTS, .key = r->uri.key };
@@ -164,6 +166,8 @@ static int answer(struct get *g, const struct wg_get_out *obj)
         wg_s3_set_time(r, "Last-Modified", obj->attr.mtime);
         wg_s3_reply_length(r, 304, obj->attr.size);
     }
+    if (!wg_s3_if_range(header_or_none(r, "if-range"), &obj->etag, obj->attr.mtime.sec))
+        g->range.given = false;
     if (!err)
         err = resolve_range(g, obj, &offset, &len);
     return err ? err : send_object(g, obj, offset, len);

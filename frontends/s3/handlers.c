@@ -37,6 +37,8 @@ void wg_s3_xml_owner(struct wg_s3_xml *x, const char *name, const struct s3_req 
 int wg_s3_check_canned_acl(struct s3_req *r)
 {
     static const char *const fine[] = { "private", "bucket-owner-full-control", "bucket-owner-read" };
+    static const char *const known[] = { "public-read", "public-read-write", "authenticated-read",
+                                         "aws-exec-read", "log-delivery-write" };
     static const struct wg_str grant = WG_STR("x-amz-grant-");
     const struct wg_str *acl = wg_s3_header(r, "x-amz-acl");
 
@@ -48,7 +50,10 @@ int wg_s3_check_canned_acl(struct s3_req *r)
     for (size_t i = 0; i < sizeof fine / sizeof *fine; i++)
         if (wg_str_eq(*acl, wg_str_of(fine[i])))
             return 0;
-    return wg_s3_fail(r, S3E(NotImplemented), "Only the canned ACL private is supported.");
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (wg_str_eq(*acl, wg_str_of(known[i])))
+            return wg_s3_fail(r, S3E(NotImplemented), "Only the canned ACL private is supported.");
+    return S3E(InvalidArgument);
 }
 
 int wg_s3_may(struct wg_co *co, struct s3_req *r, const struct wg_ref *bucket, uint32_t mask)

@@ -11,6 +11,8 @@ int s3_check_version(const struct s3_req *r)
 {
     const struct wg_str *v = wg_s3_param(&r->uri, "versionId");
 
+    if (v && !v->len)
+        return S3E(InvalidArgument);
     return !v || wg_str_eq(*v, WG_STR("null")) ? 0 : S3E(NoSuchVersion);
 }
 

@@ -4,6 +4,7 @@
  * while it comes, and published when all that the client promised about it has held.
  */
 #include "auth.h"
+#include "handlers.h"
 #include "meta.h"
 #include "object.h"
 
@@ -22,16 +23,6 @@ static bool one_of(const struct wg_str *s, const char *const *list)
         if (wg_str_eq(*s, wg_str_of(*list)))
             return true;
     return false;
-}
-
-static int check_acl(struct s3_req *r)
-{
-    static const char *const same[] = { "private", "bucket-owner-full-control", "bucket-owner-read", NULL };
-    const struct wg_str *acl = wg_s3_header(r, "x-amz-acl");
-
-    if (acl && !one_of(acl, same))
-        return wg_s3_fail(r, S3E(NotImplemented), "Only private objects are supported.");
-    return 0;
 }
 
 static int check_storage_class(struct s3_req *r)
@@ -58,8 +49,6 @@ static int check_unsupported(struct s3_req *r)
             return wg_s3_fail(r, S3E(NotImplemented), "Server-side encryption is not supported.");
         if (has_prefix(name, "x-amz-object-lock-"))
             return wg_s3_fail(r, S3E(InvalidRequest), "Bucket is missing Object Lock Configuration");
-        if (has_prefix(name, "x-amz-grant-"))
-            return wg_s3_fail(r, S3E(NotImplemented), "Grants are not supported.");
         if (wg_str_eq(name, WG_STR("x-amz-write-offset-bytes")))
             return wg_s3_fail(r, S3E(NotImplemented), "Appending to an object is not supported.");
     }
@@ -73,7 +62,7 @@ int wg_s3_check_put(struct s3_req *r)
     int err = check_unsupported(r);
 
     if (!err)
-        err = check_acl(r);
+        err = wg_s3_check_canned_acl(r);
     if (!err)
         err = check_storage_class(r);
     if (!err)

@@ -126,6 +126,16 @@ enum wg_s3_code wg_s3_conds_check(const struct wg_s3_conds *c, const struct wg_e
     return WG_S3_OK;
 }
 
+bool wg_s3_if_range(struct wg_str if_range, const struct wg_etag *etag, int64_t mtime)
+{
+    char buf[WG_ETAG_TEXT];
+    int64_t sec;
+
+    if (!if_range.len || wg_str_eq(wg_s3_unquote(if_range), wg_str_of(wg_etag_show(etag, buf))))
+        return true;
+    return wg_s3_date_parse(wg_s3_trim(if_range), &sec) && sec == mtime;
+}
+
 enum wg_s3_code wg_s3_write_cond(struct wg_str if_match, struct wg_str if_none_match, uint32_t *ret_cond,
                                  struct wg_etag *ret_etag)
 {

@@ -39,6 +39,12 @@ struct wg_s3_conds {
 enum wg_s3_code wg_s3_conds_check(const struct wg_s3_conds *c, const struct wg_etag *etag, int64_t mtime);
 
 /*
+ * Whether a Range counts beside this If-Range (len 0: absent): its one ETag or date is the object's. Weak
+ * tags and other text never are (RFC 9110 13.1.5).
+ */
+bool wg_s3_if_range(struct wg_str if_range, const struct wg_etag *etag, int64_t mtime);
+
+/*
  * The cond and if_match of a put, setmeta or del from If-Match and If-None-Match (len 0:
  * absent). NotImplemented for If-None-Match of an ETag, as AWS answers. An If-Match that
  * is no ETag of ours gives one that matches nothing.

@@ -206,6 +206,15 @@ static void write_field(xmlTextWriterPtr w, const char *name, struct wg_str valu
     free(text);
 }
 
+static const struct s3_error_field *find_field(const struct s3_req *r, const char *name)
+{
+    const struct s3_error_field *f = r->error_fields;
+
+    while (f && strcmp(f->name, name) != 0)
+        f = f->next;
+    return f;
+}
+
 static void write_error(xmlTextWriterPtr w, const struct s3_req *r, int err)
 {
     const struct wg_s3_code_row *row = wg_s3_error_row(err);
@@ -216,9 +225,10 @@ static void write_error(xmlTextWriterPtr w, const struct s3_req *r, int err)
     write_field(w, "Message", r->error_message.len ? r->error_message : wg_str_of(row->message));
     for (const struct s3_error_field *f = r->error_fields; f; f = f->next)
         write_field(w, f->name, f->value);
-    if (strcmp(row->name, "NoSuchKey") == 0)
+    if (strcmp(row->name, "NoSuchKey") == 0 && !find_field(r, "Key"))
         write_field(w, "Key", key);
-    if (strcmp(row->name, "NoSuchBucket") == 0 || strncmp(row->name, "Bucket", 6) == 0)
+    if ((strcmp(row->name, "NoSuchBucket") == 0 || strncmp(row->name, "Bucket", 6) == 0) &&
+        !find_field(r, "BucketName"))
         write_field(w, "BucketName", bucket);
     write_field(w, "Resource", r->uri.raw_path);
     write_field(w, "RequestId", wg_str_of(r->id));
@@ -263,6 +273,9 @@ static void answer_error(struct s3_req *r)
     a->oom = false;
     if (row->status == 503)
         wg_s3_set(r, "Retry-After", "1");
+    const struct s3_error_field *size = row->status == 416 ? find_field(r, "ActualObjectSize") : NULL;
+    if (size)
+        wg_s3_set(r, "Content-Range", "bytes */%.*s", (int)size->value.len, size->value.s);
     wg_s3_reply_text(r, row->status, "application/xml", s3_error_text(r, r->error, true));
 }
 

@@ -18,12 +18,12 @@ static const struct s3_op ops[] = {
  * them: DELETE ?tagging deletes tags, not the object.
  */
 static const char *const sub_resources[] = {
-    "accelerate", "acl", "analytics", "append", "attributes", "cors", "delete", "encryption",
+    "abac", "accelerate", "acl", "analytics", "append", "attributes", "cors", "delete", "encryption",
     "intelligent-tiering", "inventory", "legal-hold", "lifecycle", "location", "logging",
-    "metadataConfiguration", "metadataTable", "metrics", "notification", "object-lock",
-    "ownershipControls", "policy", "policyStatus", "publicAccessBlock", "renameObject", "replication",
-    "requestPayment", "restore", "retention", "select", "session", "tagging", "torrent", "uploadId",
-    "uploads", "versioning", "versions", "website",
+    "metadataConfiguration", "metadataInventoryTable", "metadataJournalTable", "metadataTable", "metrics",
+    "notification", "object-lock", "ownershipControls", "policy", "policyStatus", "publicAccessBlock",
+    "renameObject", "replication", "requestPayment", "restore", "retention", "select", "session", "tagging",
+    "torrent", "uploadId", "uploads", "versioning", "versions", "website",
 };
 
 static bool is_other_operation(const struct s3_req *r)

@@ -136,7 +136,25 @@ class Buckets(Case):
         self.assertEqual(self.raw('GET', '/%s/?location' % self.b)[1].count(b'LocationConstraint'), 1)
         self.assertEqual(self.raw('PUT', '/%sy' % self.b, b'<no')[1].count(b'MalformedXML'), 1)
 
+    def test_names_and_making_again(self):
+        self.assertEqual(self.raw('PUT', '/' + self.b)[0], 200)     # us-east-1 answers so
+        for name in ('a.-b', 'a-.b', 'a' * 64, 'xn--abc'):
+            self.assertIn(b'<Code>InvalidBucketName<', self.raw('PUT', '/' + name)[1], name)
+
+    def test_signatures_of_version_2(self):
+        """boto signs "/bucket/" and sends "/bucket"."""
+        v2 = client(signature_version='s3')
+        self.put('a', 'b/c')
+        self.assertEqual([o['Key'] for o in v2.list_objects_v2(Bucket=self.b)['Contents']], ['a', 'b/c'])
+        self.assertEqual(v2.get_bucket_acl(Bucket=self.b)['Owner'], self.s3.get_bucket_acl(Bucket=self.b)['Owner'])
+        tls = ssl.create_default_context(cafile=ARGS.ca) if ARGS.ca else None
+        for op, kw in (('list_objects_v2', {}), ('head_bucket', {}), ('get_object', {'Key': 'b/c'})):
+            url = v2.generate_presigned_url(op, {'Bucket': self.b, **kw}, ExpiresIn=60)
+            q = urllib.request.Request(url, method='HEAD' if op == 'head_bucket' else 'GET')
+            self.assertEqual(urllib.request.urlopen(q, context=tls).status, 200, op)
+
     def test_what_is_refused(self):
+        self.fails('InvalidArgument', self.s3.put_bucket_acl, Bucket=self.b, ACL='public-ish')
         self.fails('NotImplemented', self.s3.create_bucket, Bucket=self.b + 'x', ACL='public-read')
         self.fails('NotImplemented', self.s3.put_bucket_acl, Bucket=self.b, ACL='public-read')
         self.s3.put_bucket_acl(Bucket=self.b, ACL='private')
@@ -145,7 +163,8 @@ class Buckets(Case):
         acl = self.s3.get_object_acl(Bucket=self.b, Key='k')
         self.s3.put_object_acl(Bucket=self.b, Key='k', AccessControlPolicy={'Owner': acl['Owner'], 'Grants': acl['Grants']})
         for m, q in (('PUT', 'cors'), ('PUT', 'policy'), ('PUT', 'lifecycle'), ('PUT', 'tagging'), ('PUT', 'website'), ('PUT', 'object-lock'),
-                     ('GET', 'inventory'), ('GET', 'analytics'), ('PUT', 'versioning')):
+                     ('GET', 'inventory'), ('GET', 'analytics'), ('PUT', 'versioning'),
+                     ('PUT', 'abac'), ('GET', 'abac'), ('PUT', 'metadataInventoryTable')):
             self.assertEqual(self.raw(m, '/%s?%s' % (self.b, q), b'<x/>' if m == 'PUT' else b'')[0], 501, (m, q))
         self.assertEqual(self.raw('POST', '/%s' % self.b, b'x')[0], 501)
         self.fails('NoSuchWebsiteConfiguration', self.s3.get_bucket_website, Bucket=self.b)
@@ -218,6 +237,44 @@ class Lists(Case):
         self.assertEqual([d['Key'] for d in r['Deleted']], ['b'])
         self.s3.delete_objects(Bucket=self.b, Delete={'Objects': [{'Key': 'a', 'ETag': etag}]})
         self.assertEqual(self.s3.list_objects_v2(Bucket=self.b)['KeyCount'], 0)
+
+
+class Headers(Case):
+    """What goes wrong with a request's headers, and what answers say beside their body."""
+
+    def test_a_small_body_is_held_against_its_md5(self):
+        body = b'<Delete><Object><Key>k</Key></Object></Delete>'
+        self.put('k')
+        md5 = lambda data: {'Content-MD5': base64.b64encode(hashlib.md5(data).digest()).decode()}
+        self.assertIn(b'<Code>BadDigest<', self.raw('POST', '/%s?delete' % self.b, body, md5(b'other'))[1])
+        self.assertIn(b'<Code>InvalidDigest<', self.raw('POST', '/%s?delete' % self.b, body, {'Content-MD5': 'x'})[1])
+        self.assertIn(b'<Code>BadDigest<', self.raw('POST', '/%s?delete' % self.b, body, {'x-amz-checksum-crc32': crc32(b'other')})[1])
+        self.s3.head_object(Bucket=self.b, Key='k')
+        self.assertIn(b'<Deleted>', self.raw('POST', '/%s?delete' % self.b, body, md5(body))[1])
+
+    def test_ranges_with_if_range(self):
+        self.put('k', data=b'0123456789')
+        h = self.raw('HEAD', '/%s/k' % self.b)[2]
+        get = lambda cond: self.raw('GET', '/%s/k' % self.b, headers={'Range': 'bytes=2-4', 'If-Range': cond})[:2]
+        for same in (h['ETag'], h['Last-Modified']):
+            self.assertEqual(get(same), (206, b'234'))
+        for other in ('"x"', 'W/' + h['ETag'], 'Sat, 29 Oct 1994 19:43:31 GMT', 'x'):
+            self.assertEqual(get(other), (200, b'0123456789'), other)
+        status, text, h = self.raw('GET', '/%s/k' % self.b, headers={'Range': 'bytes=10-'})
+        self.assertEqual((status, h['Content-Range']), (416, 'bytes */10'))
+        self.assertIn(b'<ActualObjectSize>10<', text)
+
+    def test_what_a_read_can_not_mean(self):
+        self.put('k')
+        self.assertIn(b'<Code>InvalidRequest<', self.raw('GET', '/%s/k' % self.b, headers={'x-amz-server-side-encryption-customer-algorithm': 'AES256'})[1])
+        self.assertIn(b'<Code>InvalidArgument<', self.raw('GET', '/%s/k?versionId=' % self.b)[1])
+        self.assertIn(b'<Code>NoSuchVersion<', self.raw('GET', '/%s/k?versionId=x' % self.b)[1])
+
+    def test_an_absent_source_is_named(self):
+        copy = lambda src: self.raw('PUT', '/%s/to' % self.b, headers={'x-amz-copy-source': src})[1]
+        self.assertIn(b'<Key>absent</Key>', copy('/%s/absent' % self.b))
+        self.assertIn(b'<BucketName>%s-none</BucketName>' % self.b.encode(), copy('/%s-none/k' % self.b))
+        self.assertIn(b'<Key>to</Key>', self.raw('GET', '/%s/to' % self.b)[1])
 
 
 class Tags(Case):
