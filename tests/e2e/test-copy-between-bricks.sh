@@ -54,7 +54,7 @@ s3curl -I "$S3/bk2/far" | grep -qi "^etag: \"$md5\""
 s3curl "$S3/" | grep -o '<Name>[^<]*</Name>' | tr -d '\n' | grep -q '<Name>bk1</Name><Name>bk2</Name>'
 s3curl -X PUT "$S3/bk2"                                 # names are the server's, not a volume's
 [ ! -e "$BRICKS/one/bk2" ]
-s3curl -X PUT -d '<CreateBucketConfiguration><LocationConstraint>vone</LocationConstraint></CreateBucketConfiguration>' \
+s3curl -X PUT -H "x-amz-content-sha256: UNSIGNED-PAYLOAD" -d '<CreateBucketConfiguration><LocationConstraint>vone</LocationConstraint></CreateBucketConfiguration>' \
     "$S3/bk2" >"$T/again" 2>/dev/null && fail "a bucket of that name is in two volumes"
 grep -q BucketAlreadyOwnedByYou "$T/again"
 s3curl -X DELETE "$S3/bk2/far" && s3curl -X DELETE "$S3/bk2" && [ ! -e "$BRICKS/two/bk2" ]
