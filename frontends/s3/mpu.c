@@ -36,15 +36,25 @@ void s3_upload_sums(struct wg_str meta, enum wg_s3_sum *ret_alg, enum wg_s3_sum_
 
 /* ---- The record ---- */
 
+static bool absent(int err)
+{
+    return err == ENOENT || err == ENOTDIR || err == EISDIR;
+}
+
 static int get_record(struct wg_co *co, struct s3_req *r, const struct wg_ref *bucket, const char *id,
-                      const struct wg_get_out **ret)
+                      const struct wg_get_out **ret, bool *ret_old)
 {
     char key[WG_KEY_MAX];
     struct wg_get_in in = { .bucket = *bucket, .space = WG_SPACE_UPLOADS,
                             .key = s3_upload_record(r->uri.key, id, key) };
     int err = wg_co_get(co, r->top, &in, ret);
 
-    return err == ENOENT || err == ENOTDIR || err == EISDIR ? S3E(NoSuchUpload) : err;
+    *ret_old = absent(err);
+    if (*ret_old) {
+        in.key = s3_upload_old_record(id, key);
+        err = wg_co_get(co, r->top, &in, ret);
+    }
+    return absent(err) ? S3E(NoSuchUpload) : err;
 }
 
 /* The parameter, if it has the form of our ids. */
@@ -89,7 +99,7 @@ int s3_open_upload(struct wg_co *co, struct s3_req *r, struct s3_upload *ret)
             return err;
         if (!upload_id(r, ret->id))
             return S3E(NoSuchUpload);
-        err = get_record(co, r, &ret->bucket, ret->id, &out);
+        err = get_record(co, r, &ret->bucket, ret->id, &out, &ret->old);
         if (err != ESTALE)
             return err ? err : read_record(r, out, ret);
         wg_s3_forget_bucket(r, r->uri.bucket);
@@ -121,8 +131,9 @@ int s3_claim_upload(struct wg_co *co, struct s3_req *r, struct s3_upload *ret)
 int s3_upload_exists(struct wg_co *co, struct s3_req *r, const struct s3_upload *u)
 {
     const struct wg_get_out *out;
+    bool old;
 
-    return get_record(co, r, &u->bucket, u->id, &out);
+    return get_record(co, r, &u->bucket, u->id, &out, &old);
 }
 
 /* ---- CreateMultipartUpload ---- */
@@ -425,7 +436,8 @@ int s3_end_upload(struct wg_co *co, struct s3_req *r, const struct s3_upload *u)
 {
     char record[WG_KEY_MAX];
 
-    return s3_drop_upload(co, r, &u->bucket, s3_upload_record(r->uri.key, u->id, record), u->id);
+    return s3_drop_upload(co, r, &u->bucket, u->old ? s3_upload_old_record(u->id, record)
+                                                    : s3_upload_record(r->uri.key, u->id, record), u->id);
 }
 
 int wg_s3_abort_upload(struct wg_co *co, struct s3_req *r)
@@ -485,9 +497,10 @@ static int drop_records(struct wg_co *co, struct s3_req *r, const struct wg_ref 
     return err;
 }
 
-/* Parts whose record is gone: a drop was cut short. */
+/* Parts whose record is gone: a drop was cut short; and uploads of an older release. */
 static int drop_rest(struct wg_co *co, struct s3_req *r, const struct wg_ref *bucket, struct names *p)
 {
+    char record[S3_UPLOAD_KEY];
     int err;
 
     *p = (struct names){ .delimiter = WG_STR("/") };
@@ -495,7 +508,7 @@ static int drop_rest(struct wg_co *co, struct s3_req *r, const struct wg_ref *bu
         err = next_names(co, r, bucket, p);
         for (unsigned i = 0; !err && i < p->n; i++)
             if (p->name[i].len == S3_UPLOAD_ID + 1)
-                err = drop_parts(co, r, bucket, p->name[i].s);
+                err = s3_drop_upload(co, r, bucket, s3_upload_old_record(p->name[i].s, record), p->name[i].s);
     } while (!err && p->more);
     return err;
 }

@@ -27,6 +27,7 @@ struct s3_upload {
     char id[S3_UPLOAD_ID + 1];
     struct wg_str meta; /* the record's; arena */
     uint32_t uid;
+    bool old; /* its record has the name that an older release gave it */
     int64_t started;
     enum wg_s3_sum alg; /* NONE: none asked for */
     enum wg_s3_sum_type type;
@@ -50,6 +51,20 @@ struct wg_str s3_upload_record(struct wg_str key, const char *id, char *to);
 struct wg_str s3_upload_sorted(struct wg_str prefix, char *to);
 /* The id in a record's name, and what comes before it. False: it is none. */
 bool s3_upload_split(struct wg_str record, struct wg_str *ret_sorted, char *ret_id);
+/* The record of an upload that an older release began; to is of S3_UPLOAD_KEY bytes. */
+struct wg_str s3_upload_old_record(const char *id, char *to);
+struct s3_old_upload {
+    char id[S3_UPLOAD_ID + 1];
+    struct wg_str meta; /* until the next fop */
+    uint32_t uid;
+    int64_t started;
+};
+/*
+ * co. Calls each for the uploads of the bucket that an older release began, in order of their ids, until it answers
+ * an error. Not for one id in 200, which looks like one of today's: such an upload is found by who knows its id.
+ */
+int s3_each_old_upload(struct wg_co *co, struct s3_req *r, const struct wg_ref *bucket,
+                       int (*each)(void *arg, const struct s3_old_upload *u), void *arg);
 /* A part's key; to is of S3_UPLOAD_KEY bytes. */
 struct wg_str s3_upload_part(const char *id, uint32_t number, char *to);
 /* What a record's meta says of checksums. */

@@ -206,6 +206,79 @@ static int walk(struct wg_co *co, struct uploads *u)
     return err;
 }
 
+/* ---- Uploads of an older release: sorted here, and put between those of the walk ---- */
+
+static int take_old(void *arg, const struct s3_old_upload *up)
+{
+    struct row row = { .started = up->started, .uid = up->uid };
+    struct uploads *u = arg;
+    struct wg_str key;
+    int err;
+
+    if (!wg_s3_meta_get(up->meta, S3_META_KEY, &key))
+        return 0;
+    memcpy(row.id, up->id, sizeof row.id);
+    s3_upload_sums(up->meta, &row.alg, &row.type);
+    err = wg_strdup(&u->r->call->arena, key, &row.key);
+    return err ? err : keep_same(u, &row);
+}
+
+/* In the order of the answer: a common prefix stands where it is itself. */
+static int by_shown(const void *a, const void *b)
+{
+    const struct row *x = a, *y = b;
+    int c = wg_s3_compare(x->prefix.len ? x->prefix : x->key, y->prefix.len ? y->prefix : y->key);
+
+    return c ? c : strcmp(x->prefix.len ? "" : x->id, y->prefix.len ? "" : y->id);
+}
+
+/* The rows of u and of old, the same prefix once, at most u->max. */
+static int merge(struct uploads *u, const struct uploads *old)
+{
+    const struct row *last = u->n ? &u->row[u->n - 1] : NULL;
+    struct row *all = wg_alloc(&u->r->call->arena, (u->n + old->n) * sizeof *all);
+    unsigned n = u->n, kept = 0;
+
+    if (!all)
+        return ENOMEM;
+    memcpy(all, u->row, n * sizeof *all);
+    for (unsigned i = 0; i < old->n; i++)
+        if (!u->truncated || (last && by_shown(&old->row[i], last) < 0)) /* others are on later pages */
+            all[n++] = old->row[i];
+    qsort(all, n, sizeof *all, by_shown);
+    for (unsigned i = 0; i < n; i++) {
+        if (kept && all[i].prefix.len && wg_str_eq(all[i].prefix, u->row[kept - 1].prefix))
+            continue;
+        if (kept == u->max) {
+            u->truncated = true;
+            break;
+        }
+        u->row[kept++] = all[i];
+    }
+    u->n = kept;
+    return 0;
+}
+
+static int add_old(struct wg_co *co, struct uploads *u)
+{
+    struct uploads *old = WG_NEW(&u->r->call->arena, struct uploads);
+    int err = old ? 0 : ENOMEM;
+
+    if (!err) {
+        *old = (struct uploads){ .r = u->r, .prefix = u->prefix, .delimiter = u->delimiter,
+                                 .key_marker = u->key_marker, .id_marker = u->id_marker };
+        err = u->max ? s3_each_old_upload(co, u->r, &u->bucket, take_old, old) : 0;
+    }
+    if (err || old->nsame == 0)
+        return err;
+    old->max = old->nsame;
+    old->row = wg_alloc(&u->r->call->arena, old->nsame * sizeof *old->row);
+    if (!old->row)
+        return ENOMEM;
+    show_same(old);
+    return old->n ? merge(u, old) : 0;
+}
+
 /* ---- The answer ---- */
 
 static void write_row(struct wg_s3_xml *x, const struct uploads *u, const struct row *row)
@@ -281,6 +354,8 @@ int wg_s3_list_uploads(struct wg_co *co, struct s3_req *r)
         u.row = wg_alloc(&r->call->arena, (u.max ? u.max : 1) * sizeof *u.row);
         err = u.row ? walk(co, &u) : ENOMEM;
     }
+    if (!err)
+        err = add_old(co, &u);
     if (err == S3E(NoSuchBucket))
         wg_s3_forget_bucket(r, r->uri.bucket);
     return err ? err : wg_co_on_worker(co, write_uploads, &u);
