@@ -42,8 +42,10 @@ void registry_remove(struct wg_lane *l)
         l->all_next->all_prev = l->all_prev;
     last = --registry.n == 0;
     pthread_mutex_unlock(&registry.lock);
-    if (last)
+    if (last) {
+        watch_quit();
         spares_quit();
+    }
 }
 
 void registry_each(void (*each)(struct wg_lane *l, void *arg), void *arg)
@@ -354,6 +356,7 @@ void wg_lane_stats(struct wg_lane *l, struct wg_lane_stats *ret)
         .connects = atomic_load(&l->connects),
         .downs = atomic_load(&l->downs),
         .full = atomic_load(&l->full_count),
+        .handoffs = atomic_load(&l->handoffs),
         .queued_bytes = wg_lane_queued(l),
     };
     pthread_mutex_lock(&l->qlock);
@@ -391,6 +394,7 @@ void wg_lane_dump(struct wg_lane *l, struct wg_dump *d)
     wg_dump_u64(d, "connects", s.connects);
     wg_dump_u64(d, "downs", s.downs);
     wg_dump_u64(d, "full", s.full);
+    wg_dump_u64(d, "handoffs", s.handoffs);
     wg_dump_u64(d, "busy_us", wg_lane_busy_ns(l) / 1000);
     wg_dump_str(d, "last_error", s.last_error);
     wg_dump_end(d);

@@ -196,6 +196,12 @@ struct wg_lane {
     atomic_int pauses;
     atomic_bool pausing;            /* the reader has stopped because of queued */
     atomic_uint_least64_t busy_since, busy_role;
+    atomic_uint_least64_t yields;   /* the number of the callback that called wg_lane_yield */
+    atomic_uint_least64_t handoffs;
+    atomic_bool watched;            /* in the watcher's list (watch.c), which the next three belong to */
+    unsigned watch_idle;
+    uint64_t watch_msgs;
+    struct wg_lane *watch_next;
     atomic_uint_least64_t last_rx_ns, since_ns;
     atomic_uint_least64_t rx_bytes, tx_bytes, rx_msgs, tx_msgs, rx_calls, tx_calls, connects, downs, full_count;
 
@@ -259,11 +265,16 @@ void poller_enter(struct wg_lane *l, uint64_t now); /* before a message callback
 bool poller_leave(struct wg_lane *l);        /* after it; false: the role was taken meanwhile */
 bool poller_corks(struct wg_lane *l);        /* this thread gathers for l */
 bool poller_on_thread(struct wg_lane *l);
+bool poller_busy(struct wg_lane *l);         /* any thread: a message callback runs that has the role */
+int lane_handoff(struct wg_lane *l, uint64_t role); /* wg_lane_handoff, if that is the running callback's number */
 void poller_wake(struct wg_poller *p);
 int thread_start(pthread_t *ret, void *(*fn)(void *), void *arg, const char *name);
 void thread_done(void);    /* a thread's own last act: others join it in threads_reap */
 void threads_reap(void);
 void spares_quit(void);    /* idle threads kept for wg_lane_handoff end */
+
+/* watch.c */
+void watch_quit(void);     /* its thread ends; registry's lock not held */
 
 /* listener.c */
 void listener_gone(struct wg_lane *l);

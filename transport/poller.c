@@ -587,23 +587,40 @@ static int spare_give(struct wg_poller *p, uint64_t role)
     return s ? 0 : thread_start(NULL, poller_main, p, p->name);
 }
 
+bool poller_busy(struct wg_lane *l)
+{
+    return atomic_load(&l->poller->role) & 1;
+}
+
 int wg_lane_handoff(struct wg_lane *l)
 {
+    return lane_handoff(l, atomic_load(&l->busy_role));
+}
+
+int lane_handoff(struct wg_lane *l, uint64_t role)
+{
     struct wg_poller *p = l->poller;
-    uint64_t role = atomic_load(&l->busy_role), busy = role << 1 | 1;
+    uint64_t busy = role << 1 | 1;
     struct handed *h = malloc(sizeof *h);
     struct wg_stage *fresh = malloc(sizeof *fresh);
 
-    if (!h || !fresh || role == 0 || !atomic_compare_exchange_strong(&p->role, &busy, (role + 1) << 1)) {
+    if (!h || !fresh) {
         free(h);
         free(fresh);
-        return !h || !fresh ? EAGAIN : EALREADY;
+        return EAGAIN;
+    }
+    /* The callback may be returning: who has lost the role finds, after this lock, what its body is in. */
+    pthread_mutex_lock(&l->qlock);
+    if (role == 0 || !atomic_compare_exchange_strong(&p->role, &busy, (role + 1) << 1)) {
+        pthread_mutex_unlock(&l->qlock);
+        free(h);
+        free(fresh);
+        return EALREADY;
     }
     /* From here the role is this thread's, until the new one begins. */
     h->role = role;
     wg_parser_split(&l->parser, fresh, &h->stage, &h->body);
     wg_lane_ref(l);
-    pthread_mutex_lock(&l->qlock);
     h->next = l->handed;
     l->handed = h;
     l->away++;

@@ -111,6 +111,7 @@ struct wg_lane_opts {
     uint32_t body_max, payload_max;          /* bytes accepted from the peer, and sent [defaults above] */
     uint64_t queue_max;        /* wg_lane_send answers EAGAIN above this many queued bytes [64 MiB] */
     uint64_t pause_bytes;      /* the reader stops reading while more is queued [server 8 MiB, client never] */
+    uint32_t busy_us;          /* reading goes to another thread when a callback lasts longer, see wg_lane_yield [never] */
     uint32_t sndbuf, rcvbuf;   /* SO_SNDBUF, SO_RCVBUF [the kernel's own tuning; loopback 128 KiB] */
 };
 
@@ -167,6 +168,13 @@ void wg_lane_resume(struct wg_lane *lane);
  * callback runs that holds the reading; EAGAIN when there is no thread.
  */
 int wg_lane_handoff(struct wg_lane *lane);
+/*
+ * From a message callback: what is left of it may run beside other callbacks of the lane, down() included (so it
+ * holds references of its own to what it needs). If it lasts longer than busy_us, a thread of the transport
+ * hands the reading over, as wg_lane_handoff does; at most eight such callbacks of a lane run at a time. Costs a
+ * store, so it can be called for every message.
+ */
+void wg_lane_yield(struct wg_lane *lane);
 /* For how long the reader has been inside a callback, ns; 0 when it isn't. Any thread, no lock. */
 uint64_t wg_lane_busy_ns(const struct wg_lane *lane);
 
@@ -191,6 +199,7 @@ struct wg_lane_stats {
     uint64_t rx_calls, tx_calls;   /* recv and send system calls */
     uint64_t queued_bytes, queued_msgs;
     uint64_t connects, downs, full; /* full: sends answered EAGAIN */
+    uint64_t handoffs;             /* callbacks that lost the reading to another thread by busy_us */
     char peer_addr[128];           /* "10.0.0.2:4711", "unix:/run/x" */
     char peer_name[256];           /* first name of the peer's certificate; "" when plain */
     char tls[64];                  /* "TLSv1.3 TLS_AES_128_GCM_SHA256"; "" when plain */

@@ -618,6 +618,48 @@ START_TEST(a_modifying_fop_that_runs_is_not_given_up_before_it_ends)
 }
 END_TEST
 
+static int lookup_absent(struct wg_graph *gw)
+{
+    struct wg_lookup_in in = { .at = { { WG_ROOT_GFID }, WG_STR("absent") } };
+    struct op o;
+    int err;
+
+    op_init(&o, gw, 0);
+    wg_start(o.call, gw->top, WG_OP_lookup, &in, op_finish);
+    ck_assert(op_wait(&o, 20000));
+    err = o.err;
+    op_end(&o);
+    return err;
+}
+
+/* Each mkdir keeps the thread that read it until the gate opens, and the gate opens only after the lookups' answers. */
+START_TEST(fops_that_keep_their_reader_hold_up_nobody)
+{
+    struct wg_graph *brick = start_brick("", ""), *gw = start_gateway("option lanes 1\n"),
+                    *other = start_gateway("option lanes 1\n");
+    struct op slow[3];
+
+    ck_assert_int_eq(one_mkdir(gw, 1, 0), 0);
+    gate(true);
+    for (unsigned i = 0; i < 3; i++) {
+        start_mkdir(&slow[i], gw, 4 * i + 5, 0); /* such numbers run inline */
+        ck_assert_int_eq(lookup_absent(gw), ENOENT); /* on the same lane */
+        ck_assert_int_eq(lookup_absent(other), ENOENT);
+    }
+    for (unsigned i = 0; i < 3; i++)
+        ck_assert(!slow[i].ended);
+    gate(false);
+    for (unsigned i = 0; i < 3; i++) {
+        ck_assert(op_wait(&slow[i], 20000));
+        ck_assert_int_eq(slow[i].err, 0);
+        op_end(&slow[i]);
+    }
+    end_graph(other);
+    end_graph(gw);
+    end_graph(brick);
+}
+END_TEST
+
 START_TEST(a_modifying_fop_given_up_in_a_queue_never_runs)
 {
     static const char io[] = "volume io\ntype performance/io-threads\noption threads 1\n"
@@ -1053,6 +1095,7 @@ int main(int argc, char **argv)
     tcase_add_test(tc, the_client_keeps_the_bound_on_its_calls_by_waiting);
     tcase_add_test(tc, a_reading_fop_ends_at_its_deadline_and_its_late_reply_is_dropped);
     tcase_add_test(tc, a_modifying_fop_that_runs_is_not_given_up_before_it_ends);
+    tcase_add_test(tc, fops_that_keep_their_reader_hold_up_nobody);
     tcase_add_test(tc, a_modifying_fop_given_up_in_a_queue_never_runs);
     tcase_add_test(tc, without_a_brick_calls_wait_then_time_out_then_fail_at_once);
     tcase_add_test(tc, a_call_at_a_brick_that_vanished_ends_after_the_lease);

@@ -386,6 +386,54 @@ START_TEST(reading_goes_on_beside_a_slow_callback)
 }
 END_TEST
 
+/* The first request's callback stays until the others have been answered; nobody asks for a handoff. */
+static void slow_echo(struct wg_lane *l, const struct wg_msg_hdr *h, const void *body, struct wg_iobuf *p)
+{
+    struct kit *k = wg_lane_user(l);
+
+    wg_lane_yield(l);
+    if (h->id == 1) {
+        for (unsigned i = 0; i < 2000 && atomic_load((_Atomic uint64_t *)&k->messages) < 20; i++)
+            usleep(10000);
+        if (atomic_load((_Atomic uint64_t *)&k->messages) < 20)
+            wrong(k);
+    }
+    kit_echo(l, h, body, p);
+}
+
+static const struct wg_lane_ops slow_echo_ops = { kit_up, slow_echo, kit_down, kit_writable, NULL };
+
+START_TEST(a_busy_reader_is_relieved)
+{
+    struct kit_pair p = { .so.lane = { .ops = &slow_echo_ops, .busy_us = 1000 } };
+
+    kit_open(&p, (enum kit_mode)_i);
+    p.client.on_message = check_and_count;
+    for (unsigned i = 1; i <= 21; i++)
+        ck_assert_int_eq(kit_send(p.lane, i, 3000, i % 4 == 0 ? 700000 : 5000), 0);
+    KIT_WAIT(&p.client, p.client.messages == 21);
+    ck_assert_uint_eq(p.client.bad + p.server.bad, 0);
+    kit_close(&p);
+}
+END_TEST
+
+/* Its watcher ends with the last lane and comes again; lanes come and go beside slow callbacks. */
+START_TEST(lanes_end_beside_busy_readers)
+{
+    for (unsigned round = 0; round < 12; round++) {
+        struct kit_pair p = { .so.lane = { .ops = &slow_echo_ops, .busy_us = 1 } };
+
+        kit_open(&p, (enum kit_mode)(round % KIT_MODES));
+        p.client.on_message = check_and_count;
+        for (unsigned i = 2; i <= 60; i++)
+            ck_assert_int_eq(kit_send(p.lane, i, 300, i % 4 == 0 ? 400000 : 5000), 0);
+        usleep(round * 1000);
+        kit_close(&p);
+        ck_assert_uint_eq(p.client.bad, 0);
+    }
+}
+END_TEST
+
 START_TEST(closing_waits_for_a_callback_that_was_handed_over)
 {
     struct kit_pair p = { 0 };
@@ -495,6 +543,8 @@ int main(void)
     tcase_add_loop_test(t, closing_under_load_from_other_threads, 0, KIT_MODES);
     tcase_add_loop_test(t, a_lane_may_close_itself_in_a_callback, 0, KIT_MODES);
     tcase_add_loop_test(t, reading_goes_on_beside_a_slow_callback, 0, 2 * KIT_MODES);
+    tcase_add_loop_test(t, a_busy_reader_is_relieved, 0, KIT_MODES);
+    tcase_add_test(t, lanes_end_beside_busy_readers);
     tcase_add_test(t, closing_waits_for_a_callback_that_was_handed_over);
     tcase_add_loop_test(t, small_messages_pass_large_ones, 0, KIT_MODES);
     tcase_add_test(t, wrong_arguments_are_refused);

@@ -277,6 +277,8 @@ static void start(struct wg_server_lane *l, struct wg_call *call, const void *in
     struct request *q = call->owner;
 
     wg_session_began(l);
+    /* The call holds all that it needs: others may read on if a layer below keeps this thread. */
+    wg_lane_yield(l->lane);
     wg_start(call, call->graph->entry, q->op, in, finish);
 }
 

@@ -19,6 +19,8 @@ static const struct wg_option options[] = {
       true },
     { "max-clients", WG_OPT_INT, 1, 100000, "1024", "Clients at a time.", false },
     { "max-lanes", WG_OPT_INT, 1, 100000, "4096", "Connections at a time.", false },
+    { "busy-limit", WG_OPT_INT, 0, 1000000, "1000", "Microseconds that a request may keep the thread that reads "
+      "its connection; then another thread reads on. 0: there is no limit.", false },
     { "lease", WG_OPT_TIME, 100, 3600000, "5s", "For how long after a deadline a client that can't "
       "reach this brick must expect the call to be still running here.", false },
     { "cache-lease", WG_OPT_TIME, 0, 3600000, "5s", "For how long a client that is not heard of may believe in "
@@ -99,6 +101,7 @@ static int listen_on(struct wg_server *v, const char *addr)
             .name = xl->name,
             .tls = v->tls,
             .plain = !v->tls,
+            .busy_us = (uint32_t)wg_opt_int(xl, "busy-limit"),
             .ping_ms = (uint32_t)wg_opt_int(xl, "ping-interval"),
             .ping_timeout_ms = (uint32_t)wg_opt_int(xl, "ping-timeout"),
         },
