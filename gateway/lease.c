@@ -47,34 +47,45 @@ void wg_uses_(struct wg_frame *f, const wg_gfid *gfid, struct wg_str name)
     f->uses = use;
 }
 
-void wg_changed(struct wg_frame *f, const wg_gfid *gfid, struct wg_str name)
-{
-    struct wg_watch *w = f->call->watch;
-
-    if (w)
-        w->changed(w, f, gfid, name);
-    else
-        wg_notify(f->this, &(struct wg_event){ WG_EV_INVALIDATE, *gfid, name });
-}
-
-void wg_notify(struct wg_xlator *xl, const struct wg_event *ev)
+static void notify(struct wg_xlator *xl, const struct wg_event *ev, bool doors)
 {
     if (atomic_load_explicit(&xl->nlisteners, memory_order_acquire) == 0)
         return;
     pthread_rwlock_rdlock(&listeners_lock);
     for (unsigned i = 0; i < xl->nlisteners; i++)
-        xl->listeners[i]->class->event(xl->listeners[i], ev);
+        if (doors || !xl->listeners[i]->class->door)
+            xl->listeners[i]->class->event(xl->listeners[i], ev);
     pthread_rwlock_unlock(&listeners_lock);
+}
+
+void wg_changed(struct wg_frame *f, const wg_gfid *gfid, struct wg_str name)
+{
+    struct wg_watch *w = f->call->watch;
+
+    /* Who watches is a door; it tells its clients. Caches below it, in this process, are told here. */
+    if (w)
+        w->changed(w, f, gfid, name);
+    if (!w || atomic_load_explicit(&f->this->ncaches, memory_order_relaxed))
+        notify(f->this, &(struct wg_event){ WG_EV_INVALIDATE, *gfid, name }, !w);
+}
+
+void wg_notify(struct wg_xlator *xl, const struct wg_event *ev)
+{
+    notify(xl, ev, true);
 }
 
 void wg_listeners_set(struct wg_xlator *xl, struct wg_xlator **list, unsigned n)
 {
     struct wg_xlator **old;
+    unsigned caches = 0;
 
+    for (unsigned i = 0; i < n; i++)
+        caches += !list[i]->class->door;
     pthread_rwlock_wrlock(&listeners_lock);
     old = xl->listeners;
     xl->listeners = list;
     atomic_store_explicit(&xl->nlisteners, n, memory_order_release);
+    atomic_store(&xl->ncaches, caches);
     pthread_rwlock_unlock(&listeners_lock);
     free(old);
 }

@@ -59,7 +59,10 @@ struct wg_watch {
 #define wg_uses(f, gfid, name) ((f)->want_lease ? wg_uses_((f), (gfid), (name)) : (void)0)
 void wg_uses_(struct wg_frame *f, const wg_gfid *gfid, struct wg_str name);
 
-/* f has changed this. After the change, before the unwind; on errors too, when something may have changed. */
+/*
+ * f has changed this. After the change, before the unwind; on errors too, when something may have changed. Caches
+ * of this process have forgotten it when this returns.
+ */
 void wg_changed(struct wg_frame *f, const wg_gfid *gfid, struct wg_str name);
 
 enum wg_event_kind {

@@ -110,6 +110,7 @@ struct wg_xlator {
     bool ending;            /* drain is called because the process, or all of the graph, ends: no layer goes on in its place */
     struct wg_xlator **listeners; /* layers above that have event(), nearest first; lease.c guards it */
     _Atomic unsigned nlisteners;
+    _Atomic unsigned ncaches; /* of the listeners, those that are no door */
 };
 
 static inline struct wg_xlator *wg_child(const struct wg_frame *f)

@@ -261,17 +261,23 @@ static const char *tls(const char *own, const char *allowed)
     return text;
 }
 
-static struct wg_graph *start_brick(const char *more)
+/* between: volumes on the store, the last of which is called top. */
+static struct wg_graph *start_brick_with(const char *between, const char *top, const char *more)
 {
     char text[2048];
     struct wg_graph *g;
 
-    snprintf(text, sizeof text, "volume store\ntype test/names\nend-volume\n"
-             "volume server\ntype protocol/server\noption listen 127.0.0.1:%u\n%s%s\nsubvolumes store\nend-volume\n",
-             port, tls("brick", "gateway"), more);
+    snprintf(text, sizeof text, "volume store\ntype test/names\nend-volume\n%s"
+             "volume server\ntype protocol/server\noption listen 127.0.0.1:%u\n%s%s\nsubvolumes %s\nend-volume\n",
+             between, port, tls("brick", "gateway"), more, top);
     g = graph_of(text);
     port = wg_server_port(g->top);
     return g;
+}
+
+static struct wg_graph *start_brick(const char *more)
+{
+    return start_brick_with("", "store", more);
 }
 
 static struct wg_graph *start_gateway(unsigned lanes)
@@ -469,6 +475,27 @@ START_TEST(a_change_is_answered_when_the_other_gateway_has_forgotten)
     ck_assert_int_eq(set(b, 3, false), 0);
     ck_assert_uint_eq(atomic_load(&ear_of(a)->invalidated), 1);
     ck_assert_uint_eq(atomic_load(&leases_of(brick)->recalled), 1);
+    end_graph(a);
+    end_graph(b);
+    end_graph(brick);
+}
+END_TEST
+
+START_TEST(caches_in_the_brick_hear_what_gateways_change)
+{
+    struct wg_graph *brick = start_brick_with("volume ear\ntype test/ear\nsubvolumes store\nend-volume\n", "ear", "");
+    struct wg_graph *a = start_gateway(2), *b = start_gateway(2);
+    struct ear *ear = wg_graph_find(brick, "ear")->priv;
+    struct op o;
+
+    atomic_store(&ear->remembers, true);
+    start_look(&o, b, 3, false);
+    ck_assert_int_eq(op_end(&o), ENOENT);
+    ck_assert_int_eq(set(a, 3, true), 0);
+    ck_assert_uint_eq(atomic_load(&ear->invalidated), 2); /* the name, the directory */
+    start_look(&o, b, 3, false);
+    ck_assert_int_eq(op_end(&o), 0);
+    ck_assert_uint_eq(atomic_load(&leases_of(brick)->recalled), 0); /* the server is told once, by the request */
     end_graph(a);
     end_graph(b);
     end_graph(brick);
@@ -922,6 +949,7 @@ static Suite *suite(void)
     tcase_set_timeout(t, 300);
     tcase_add_checked_fixture(t, setup, NULL);
     tcase_add_test(t, a_change_is_answered_when_the_other_gateway_has_forgotten);
+    tcase_add_test(t, caches_in_the_brick_hear_what_gateways_change);
     tcase_add_test(t, an_answer_tells_what_it_depends_on);
     tcase_add_test(t, own_changes_come_with_the_answer);
     tcase_add_test(t, who_does_not_ask_pays_nothing);
