@@ -249,6 +249,8 @@ static void status(cJSON *answer, void *arg)
     struct wg_appliance_ports p = ports(a);
     const struct wg_set_volume *v;
     const struct wg_set_export *e;
+    struct wg_nfs_counts nfs;
+    struct wg_s3_counts s3;
     cJSON *list, *door;
 
     pthread_mutex_lock(&a->lock);
@@ -271,11 +273,22 @@ static void status(cJSON *answer, void *arg)
         door = cJSON_AddObjectToObject(answer, "nfs");
         cJSON_AddNumberToObject(door, "port", p.nfs);
         cJSON_AddNumberToObject(door, "mount_port", p.mount);
+        wg_nfs_counts(&nfs);
+        cJSON_AddNumberToObject(door, "connections", (double)nfs.connections);
+        cJSON_AddNumberToObject(door, "requests", (double)nfs.requests);
+        cJSON_AddNumberToObject(door, "bytes_in", (double)nfs.bytes_in);
+        cJSON_AddNumberToObject(door, "bytes_out", (double)nfs.bytes_out);
     }
     if (a->s3) {
         door = cJSON_AddObjectToObject(answer, "s3");
         cJSON_AddNumberToObject(door, "http_port", p.http);
         cJSON_AddNumberToObject(door, "https_port", p.https);
+        wg_s3_counts(a->s3, &s3);
+        cJSON_AddNumberToObject(door, "connections", (double)s3.connections);
+        cJSON_AddNumberToObject(door, "requests", (double)s3.requests);
+        cJSON_AddNumberToObject(door, "errors", (double)s3.errors);
+        cJSON_AddNumberToObject(door, "bytes_in", (double)s3.bytes_in);
+        cJSON_AddNumberToObject(door, "bytes_out", (double)s3.bytes_out);
     }
 }
 

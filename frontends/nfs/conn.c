@@ -193,6 +193,26 @@ struct wg_rpc_conn *wg_conn_new(void *xprt, int fd, const struct sockaddr_storag
     return c;
 }
 
+/* Under conns_lock. */
+static void add_counts(struct wg_nfs_counts *to, struct wg_rpc_conn *c)
+{
+    pthread_mutex_lock(&c->lock);
+    to->requests += c->calls;
+    pthread_mutex_unlock(&c->lock);
+    to->bytes_in += atomic_load_explicit(&c->bytes_in, memory_order_relaxed);
+    to->bytes_out += atomic_load_explicit(&c->bytes_out, memory_order_relaxed);
+}
+
+void wg_conn_counts(struct wg_nfs_counts *ret)
+{
+    pthread_mutex_lock(&wg_conns.conns_lock);
+    *ret = wg_conns.ended;
+    for (struct wg_rpc_conn *c = wg_conns.conns; c; c = c->next)
+        add_counts(ret, c);
+    ret->connections = wg_conns.nconns;
+    pthread_mutex_unlock(&wg_conns.conns_lock);
+}
+
 void wg_conn_free(struct wg_rpc_conn *c)
 {
     /* A reply after the end of the stream would have failed, and made it dead. */
@@ -206,6 +226,7 @@ void wg_conn_free(struct wg_rpc_conn *c)
     if (c->next)
         c->next->prev = c->prev;
     wg_conns.nconns--;
+    add_counts(&wg_conns.ended, c);
     pthread_mutex_unlock(&wg_conns.conns_lock);
     pthread_mutex_destroy(&c->lock);
     free(c);
@@ -340,8 +361,14 @@ void wg_conn_stop(void)
 
 void wg_conn_dump(struct wg_dump *d)
 {
-    wg_dump_u64(d, "requests", wg_conn_requests());
-    wg_dump_u64(d, "bytes", wg_conns.bytes);
+    struct wg_nfs_counts sum;
+
+    wg_conn_counts(&sum);
+    wg_dump_u64(d, "requests-now", wg_conn_requests());
+    wg_dump_u64(d, "requests", sum.requests);
+    wg_dump_u64(d, "bytes-in", sum.bytes_in);
+    wg_dump_u64(d, "bytes-out", sum.bytes_out);
+    wg_dump_u64(d, "bytes-held", wg_conns.bytes);
     wg_dump_u64(d, "threads", wg_conns.nreaders);
     wg_dump_array(d, "connections");
     pthread_mutex_lock(&wg_conns.conns_lock);
@@ -349,9 +376,11 @@ void wg_conn_dump(struct wg_dump *d)
         pthread_mutex_lock(&c->lock);
         wg_dump_object(d, NULL);
         wg_dump_fmt(d, "peer", "%s port %u", c->peer.text, c->peer.port);
-        wg_dump_u64(d, "calls", c->calls);
-        wg_dump_u64(d, "requests", c->requests);
-        wg_dump_u64(d, "bytes", c->bytes);
+        wg_dump_u64(d, "requests-now", c->requests);
+        wg_dump_u64(d, "requests", c->calls);
+        wg_dump_u64(d, "bytes-in", atomic_load(&c->bytes_in));
+        wg_dump_u64(d, "bytes-out", atomic_load(&c->bytes_out));
+        wg_dump_u64(d, "bytes-held", c->bytes);
         wg_dump_bool(d, "paused", c->paused);
         wg_dump_bool(d, "blocked", c->blocked);
         wg_dump_bool(d, "replies_queued", c->first != NULL);

@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "nfs.h"
 #include "rpc.h"
 #include "errors.h"
 
@@ -46,6 +47,9 @@ struct wg_rpc_conn {
     size_t sent;             /* bytes of the first that are gone */
     uint64_t calls;
 
+    /* Of the socket: one thread reads and one writes at a time, any looks. */
+    _Atomic uint64_t bytes_in, bytes_out;
+
     struct wg_rpc_conn *next, *prev; /* all of them, under conns_lock */
 };
 
@@ -71,6 +75,7 @@ struct wg_conns {
     struct wg_rpc_conn *conns;
     unsigned nconns;
     uint64_t serial;
+    struct wg_nfs_counts ended; /* of connections that are gone */
     atomic_uint udp_requests;
     atomic_uint_least64_t bytes;
 };
@@ -111,6 +116,7 @@ void wg_conn_hang_up(struct wg_rpc_conn *c);
 /* Ends every connection; each goes when its last request has ended. */
 void wg_conn_hang_up_all(void);
 void wg_conn_dump(struct wg_dump *d);
+void wg_conn_counts(struct wg_nfs_counts *ret);
 
 /* A request of which only the fields before reply are set (to zero); NULL when memory is out. */
 struct wg_rpc *wg_request_new(void);

@@ -187,6 +187,12 @@ static bool parse(struct wg_rpc_conn *c, struct wg_iobuf *buf, const uint8_t *p,
     return true;
 }
 
+static void count_in(struct wg_rpc_conn *c, ssize_t n)
+{
+    atomic_store_explicit(&c->bytes_in, atomic_load_explicit(&c->bytes_in, memory_order_relaxed) + (uint64_t)n,
+                          memory_order_relaxed);
+}
+
 static enum got nothing_received(struct wg_rpc_conn *c, ssize_t n)
 {
     c->eof = n == 0;
@@ -203,6 +209,7 @@ static enum got receive_large(struct wg_rpc_conn *c, struct batch *b)
 
     if (n <= 0)
         return nothing_received(c, n);
+    count_in(c, n);
     if (body) {
         c->rec_have += (uint32_t)n;
         c->rec_need -= (uint32_t)n;
@@ -240,6 +247,7 @@ static enum got receive_small(struct wg_reader *t, struct wg_rpc_conn *c, struct
     n = recv(c->fd, at, room, MSG_DONTWAIT);
     if (n <= 0)
         return nothing_received(c, n);
+    count_in(c, n);
     if (!parse(c, t->buf, at, (uint32_t)n, b))
         return DEAD;
     if (atomic_load(&t->buf->refs) > 1)

@@ -112,6 +112,7 @@ static void flush(struct wg_rpc_conn *c)
         n = sendmsg(c->fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
         pthread_mutex_lock(&c->lock);
         if (n >= 0) {
+            atomic_store_explicit(&c->bytes_out, c->bytes_out + (uint64_t)n, memory_order_relaxed);
             take_sent(c, (size_t)n, &end);
         } else if (errno == EAGAIN) {
             block(c);

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #define WG_LOG_PART "nfs"
+#include "conn.h"
 #include "dump.h"
 #include "log.h"
 #include "request.h"
@@ -102,6 +103,11 @@ int wg_nfs_start(const struct wg_nfs_config *c)
     wg_dump_register(&section);
     nfs_find_roots(t);
     return 0;
+}
+
+void wg_nfs_counts(struct wg_nfs_counts *ret)
+{
+    wg_conn_counts(ret);
 }
 
 void wg_nfs_ports(uint16_t *ret_nfs, uint16_t *ret_mount)

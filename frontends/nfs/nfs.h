@@ -84,6 +84,13 @@ int wg_nfs_start(const struct wg_nfs_config *config);
 /* The ports in use, in host order. After wg_nfs_start. */
 void wg_nfs_ports(uint16_t *ret_nfs, uint16_t *ret_mount);
 
+/* Since the start; what came and went by UDP is not in it. Any thread. */
+struct wg_nfs_counts {
+    uint64_t connections;     /* now */
+    uint64_t requests, bytes_in, bytes_out;
+};
+void wg_nfs_counts(struct wg_nfs_counts *ret);
+
 /*
  * Takes exports, rules, volumes and per-connection limits of a new
  * configuration; listeners and threads stay. Requests under way end under the old one. 0, or an

@@ -561,6 +561,29 @@ uint16_t wg_s3_port(const struct wg_s3 *s3, bool https)
     return https ? s3->https.port : s3->http.port;
 }
 
+static uint64_t connections(struct s3_listener *l)
+{
+    uint64_t n = 0;
+
+    if (!l->daemon)
+        return 0;
+    pthread_mutex_lock(&l->lock);
+    n = l->nsocks;
+    pthread_mutex_unlock(&l->lock);
+    return n;
+}
+
+void wg_s3_counts(struct wg_s3 *s3, struct wg_s3_counts *ret)
+{
+    *ret = (struct wg_s3_counts){
+        .connections = connections(&s3->http) + connections(&s3->https),
+        .requests = atomic_load(&s3->count.requests),
+        .errors = atomic_load(&s3->count.errors),
+        .bytes_in = atomic_load(&s3->count.bytes_in),
+        .bytes_out = atomic_load(&s3->count.bytes_out),
+    };
+}
+
 struct wg_users *wg_s3_users(struct wg_s3 *s3)
 {
     return s3->users;

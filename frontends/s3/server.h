@@ -52,6 +52,12 @@ void wg_s3_reload(struct wg_s3 *s3);
 void wg_s3_stop(struct wg_s3 *s3, unsigned drain_ms);
 /* The ports in use (for port 0 in the configuration); 0: not listening. */
 uint16_t wg_s3_port(const struct wg_s3 *s3, bool https);
+/* Since the start; bytes are those of bodies. Any thread. */
+struct wg_s3_counts {
+    uint64_t connections;  /* now */
+    uint64_t requests, errors, bytes_in, bytes_out;
+};
+void wg_s3_counts(struct wg_s3 *s3, struct wg_s3_counts *ret);
 struct wg_users *wg_s3_users(struct wg_s3 *s3);
 
 #endif

@@ -7,6 +7,29 @@ start
 "$WG_BIN" statedump --control "$WG_CONTROL" | grep 'type=protocol/client' >/dev/null
 "$WG_BIN" statedump --control "$WG_BRICK_CONTROLS" | grep 'type=storage/posix' >/dev/null
 [ "$(stat -c %a "$WG_CONTROL")" = 600 ]
+# What went through the doors: a file each, the connections having ended; the lanes' state is there once.
+random_file "$T/f" 1000000
+nfs-cp "$T/f" "$(nfs_url counted)" >/dev/null
+s3curl -X PUT "$WG_S3_ENDPOINT/counted-too" >/dev/null
+s3curl -T "$T/f" "$WG_S3_ENDPOINT/counted-too/f" >/dev/null
+s3curl "$WG_S3_ENDPOINT/counted-too/f" | cmp - "$T/f"
+nfs-cat "$(nfs_url counted)" | cmp - "$T/f"
+"$WG_BIN" status --control "$WG_CONTROL" --json >"$T/status"
+"$WG_BIN" statedump --control "$WG_CONTROL" --json >"$T/dump"
+python3 - "$T/status" "$T/dump" <<'PY'
+import json, sys
+status, dump = (json.load(open(f)) for f in sys.argv[1:])
+for door in "nfs", "s3":
+    for what in "bytes_in", "bytes_out":
+        assert 1000000 <= status[door][what] < 1200000, (door, status[door])
+        assert dump[door][what.replace("_", "-")] >= status[door][what], (door, dump[door])
+    assert status[door]["requests"] >= 3, status[door]
+def lanes(x):
+    if isinstance(x, dict):
+        return ("rx_bytes" in x) + sum(map(lanes, x.values()))
+    return sum(map(lanes, x)) if isinstance(x, list) else 0
+assert lanes(dump) == lanes(dump["transport"]) > 0, (lanes(dump), lanes(dump["transport"]))
+PY
 "$WG_BIN" log debug,nfs=trace --control "$WG_CONTROL"
 ! "$WG_BIN" log loud --control "$WG_CONTROL"
 ! "$WG_BIN" status --control "$T/none"

@@ -308,11 +308,7 @@ static void dump_lane(struct wg_client_lane *l, struct wg_dump *d)
     wg_dump_u64(d, "inflight", atomic_load(&l->inflight));
     wg_dump_i64(d, "cost_bytes", atomic_load(&l->cost));
     wg_dump_u64(d, "brick_instance", atomic_load(&l->instance));
-    if (l->held) {
-        wg_dump_object(d, "transport");
-        wg_lane_dump(l->held, d);
-        wg_dump_end(d);
-    }
+    wg_dump_u64(d, "conn", atomic_load(&l->open)); /* the one of that number among the transport's lanes */
     wg_dump_end(d);
 }
 
