@@ -10,6 +10,7 @@
 
 #include "fop.h"
 #include "iobuf.h"
+#include "target.h"
 
 /* --- raw values --- */
 
@@ -139,8 +140,9 @@ static void get_gfid(struct wg_dec *d, wg_gfid *v)
 
 static void show_gfid(struct wg_show *s, const wg_gfid *v)
 {
-    for (int i = 0; i < 16; i++)
-        show(s, i == 4 || i == 6 || i == 8 || i == 10 ? "-%02x" : "%02x", v->b[i]);
+    char text[WG_GFID_TEXT];
+
+    show(s, "%s", wg_gfid_show(v, text));
 }
 
 static void put_ref(struct wg_enc *e, const struct wg_ref *v)

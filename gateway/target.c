@@ -85,11 +85,16 @@ void wg_target_of(unsigned op, const void *in, struct wg_target *ret)
 
 char *wg_gfid_show(const struct wg_gfid *g, char *buf)
 {
-    const uint8_t *b = g->b;
+    static const char digits[] = "0123456789abcdef";
+    char *to = buf;
 
-    snprintf(buf, WG_GFID_TEXT,
-             "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", b[0], b[1], b[2],
-             b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15]);
+    for (int i = 0; i < 16; i++) {
+        if (i == 4 || i == 6 || i == 8 || i == 10)
+            *to++ = '-';
+        *to++ = digits[g->b[i] >> 4];
+        *to++ = digits[g->b[i] & 15];
+    }
+    *to = '\0';
     return buf;
 }
 
