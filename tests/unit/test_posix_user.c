@@ -180,6 +180,68 @@ START_TEST(a_rebuild_that_lacks_descriptors_is_not_complete)
 }
 END_TEST
 
+START_TEST(any_name_that_is_left_leads_to_a_file)
+{
+    struct wg_ref d, e, f, g, deep;
+    struct brick b;
+
+    be_nobody();
+    brick_start(&b);
+    d = mkdir_(&b, brick_root(), "d", 0755);
+    e = mkdir_(&b, brick_root(), "e", 0755);
+    f = mkfile(&b, d, "f", 0644);
+    g = mkfile(&b, e, "g", 0644);
+    OK(FOP_(&b, link, .at = f, .to = at(d, "f2")));
+    OK(FOP_(&b, link, .at = f, .to = at(e, "f3")));
+    OK(FOP_(&b, link, .at = g, .to = at(d, "g2")));
+    OK(FOP_(&b, unlink, .at = at(e, "f3"))); /* the latest name */
+    OK(FOP_(&b, unlink, .at = at(e, "g")));  /* the first */
+    brick_restart(&b);
+    OK(FOP_(&b, getattr, .at = f));
+    ck_assert_uint_eq(OUT_(&b, getattr)->attr.nlink, 2);
+    OK(FOP_(&b, getattr, .at = g));
+    brick_restart(&b);
+    OK(FOP_(&b, rename, .from = at(d, "f"), .to = at(d, "g2"))); /* replaces g's last name */
+    OK(FOP_(&b, unlink, .at = at(d, "f2")));
+    ERR(FOP_(&b, rename, .from = at(brick_root(), "e"), .to = at(brick_root(), "d")), ENOTEMPTY);
+    brick_restart(&b);
+    OK(FOP_(&b, getattr, .at = e));
+    OK(FOP_(&b, getattr, .at = f));
+    ERR(FOP_(&b, getattr, .at = g), ESTALE);
+    /* Between the row of a rename and the rename itself. */
+    OK(wg_px_index_add(brick_px(&b), e.gfid, "later", f.gfid, WG_REG, NULL, 0));
+    brick_restart(&b);
+    OK(FOP_(&b, getattr, .at = f));
+    deep = e;
+    for (int i = 0; i < 300; i++)
+        deep = mkdir_(&b, deep, "deeper", 0755);
+    brick_restart(&b);
+    OK(FOP_(&b, getattr, .at = deep));
+    brick_end(&b);
+}
+END_TEST
+
+START_TEST(a_rebuild_finds_uploads_too)
+{
+    struct wg_seg seg = { NULL, "x", 1 };
+    struct wg_ref d, part;
+    struct brick b;
+
+    be_nobody();
+    brick_start(&b);
+    d = mkdir_(&b, brick_root(), "bucket", 0755);
+    OK(FOP_(&b, put, .bucket = d, .space = WG_SPACE_UPLOADS, .key = WG_STR("id/part.00001"), .gfid = wg_gfid_new(),
+            .etag = { .valid = true }, .data = { &seg, 1, 1 }));
+    part = OUT_(&b, put)->ref;
+    brick_stop(&b);
+    OK(unlink(brick_path(&b, ".windgate/index/data.mdb")));
+    OK(brick_try(&b, ""));
+    wait_complete(&b);
+    OK(FOP_(&b, getattr, .at = part));
+    brick_end(&b);
+}
+END_TEST
+
 START_TEST(the_modes_of_bricks_do_not_mix)
 {
     struct brick b;
@@ -204,4 +266,6 @@ TESTS("posix unprivileged",
       TEST_ROW(what_holds_no_xattr_keeps_its_derived_gfid)
       TEST_ROW(while_the_index_is_rebuilt_no_handle_is_stale)
       TEST_ROW(a_rebuild_that_lacks_descriptors_is_not_complete)
+      TEST_ROW(any_name_that_is_left_leads_to_a_file)
+      TEST_ROW(a_rebuild_finds_uploads_too)
       TEST_ROW(the_modes_of_bricks_do_not_mix))

@@ -60,6 +60,8 @@ static int open_tables(struct px_index *ix)
         rc = mdb_dbi_open(txn, "names", MDB_CREATE, &ix->names);
     if (!rc)
         rc = mdb_dbi_open(txn, "dirs", MDB_CREATE, &ix->dirs);
+    if (!rc)
+        rc = mdb_dbi_open(txn, "links", MDB_CREATE, &ix->links);
     if (rc) {
         mdb_txn_abort(txn);
         return rc;
@@ -180,27 +182,6 @@ void wg_px_dir_key(wg_gfid dir, uint8_t b[8])
     memcpy(b, &n, 8);
 }
 
-static int put_where(struct px_index *ix, MDB_txn *txn, const struct px_jrow *r)
-{
-    struct gfid_value v = { .type = r->type, .hint_len = r->hint_len, .name_len = r->name_len,
-                            .parent = r->dir };
-    MDB_val key = { 16, (void *)(uintptr_t)r->gfid.b }, old, val = { 0, &v };
-    const struct gfid_value *o;
-
-    memcpy(v.bytes, r->hint, r->hint_len);
-    if (r->hint_len == 0 && mdb_get(txn, ix->gfids, &key, &old) == 0) {
-        o = old.mv_data; /* the handle of an inode never changes */
-        if (old.mv_size >= GFID_VALUE_FIXED && o->hint_len <= WG_HINT_MAX &&
-            old.mv_size >= GFID_VALUE_FIXED + o->hint_len) {
-            v.hint_len = o->hint_len;
-            memcpy(v.bytes, o->bytes, o->hint_len);
-        }
-    }
-    memcpy(v.bytes + v.hint_len, r->name, r->name_len);
-    val.mv_size = GFID_VALUE_FIXED + v.hint_len + v.name_len;
-    return mdb_put(txn, ix->gfids, &key, &val, 0);
-}
-
 static int put_name(struct px_index *ix, MDB_txn *txn, const struct px_jrow *r)
 {
     struct name_value v = { r->gfid, r->type };
@@ -233,11 +214,11 @@ static int del_name(struct px_index *ix, MDB_txn *txn, const struct px_jrow *r)
 
 static int forget(struct px_index *ix, MDB_txn *txn, const struct px_jrow *r)
 {
-    MDB_val key = { 16, (void *)(uintptr_t)r->gfid.b };
+    MDB_val key;
     uint8_t number[8];
-    int rc = mdb_del(txn, ix->gfids, &key, NULL);
+    int rc = wg_px_where_forget(ix, txn, r);
 
-    if (rc && rc != MDB_NOTFOUND)
+    if (rc)
         return rc;
     wg_px_dir_key(r->gfid, number);
     key = (MDB_val){ 8, number };
@@ -266,13 +247,14 @@ static int apply_row(struct px_index *ix, MDB_txn *txn, const struct px_jrow *r)
     switch (r->op) {
     case PX_J_ADD:
         rc = put_name(ix, txn, r);
-        return rc ? rc : put_where(ix, txn, r);
+        return rc ? rc : wg_px_where_put(ix, txn, r);
     case PX_J_REMOVE:
-        return del_name(ix, txn, r);
+        rc = del_name(ix, txn, r);
+        return rc ? rc : wg_px_where_del(ix, txn, r);
     case PX_J_FORGET:
         return forget(ix, txn, r);
     case PX_J_WHERE:
-        return put_where(ix, txn, r);
+        return wg_px_where_put(ix, txn, r);
     case PX_J_SEEN:
     case PX_J_ALL:
         return ix->replaced ? 0 : put_dir(ix, txn, r);

@@ -6,6 +6,7 @@
  * Tables (LMDB):
  *   gfids  gfid -> type, hint length, name length, parent's gfid, hint, name
  *   names  directory number, sort form of the name (keymap.h) -> gfid, type
+ *   links  gfid, parent's gfid, name -> type: without handles, names of gfid beside that in gfids
  *   dirs   directory number -> mtime of the directory up to which its rows are complete
  * The directory number is 8 bytes made of the gfid's 16.
  */
@@ -65,7 +66,7 @@ struct px_index {
     int data_fd;
     uint64_t allocated; /* bytes of the data file that have blocks */
     MDB_env *env;
-    MDB_dbi gfids, names, dirs;
+    MDB_dbi gfids, names, dirs, links;
     pthread_rwlock_t map;    /* transactions shared; resizing and replacing the environment alone */
     pthread_mutex_t writer;  /* the one that applies; before map */
     struct px_journal *journal;
@@ -76,6 +77,7 @@ struct px_index {
     bool stop, have_applier, have_builder;
     wg_gfid *todo;           /* directories to scan */
     uint32_t ntodo, todo_max;
+    wg_gfid uploads;         /* a second tree to scan; zero: not known yet */
     wg_gfid failed[PX_FAILED]; /* to scan again, at retry_ns */
     uint32_t nfailed;
     uint64_t retry_ns, began_ns;
@@ -90,6 +92,14 @@ struct px_index {
 };
 
 uint64_t wg_px_dir_number(wg_gfid dir);
+/*
+ * where.c, in a transaction: gfid is at the row's place now; it is there no more (as long as it has other
+ * names); it is nowhere; read it, or the nth other name (from 1; ENOENT). LMDB's errors, but get: errno.
+ */
+int wg_px_where_put(struct px_index *ix, MDB_txn *txn, const struct px_jrow *r);
+int wg_px_where_del(struct px_index *ix, MDB_txn *txn, const struct px_jrow *r);
+int wg_px_where_forget(struct px_index *ix, MDB_txn *txn, const struct px_jrow *r);
+int wg_px_where_get(struct px_index *ix, MDB_txn *txn, const wg_gfid *gfid, unsigned nth, struct px_where *ret);
 void wg_px_dir_key(wg_gfid dir, uint8_t b[8]);
 /* The mtime up to which a directory's rows are complete; number 0: the mark of the whole brick. */
 int wg_px_index_get_dir(struct px_index *ix, const uint8_t number[8], struct wg_time *ret);

@@ -21,32 +21,21 @@ static void end_read(struct px_index *ix, MDB_txn *txn)
     pthread_rwlock_unlock(&ix->map);
 }
 
-static int decode_where(const MDB_val *val, struct px_where *ret)
+int wg_px_index_find_nth(struct posix *px, wg_gfid gfid, unsigned nth, struct px_where *ret)
 {
-    const struct gfid_value *v = val->mv_data;
-
-    if (val->mv_size < GFID_VALUE_FIXED || v->hint_len > WG_HINT_MAX ||
-        val->mv_size != GFID_VALUE_FIXED + v->hint_len + v->name_len)
-        return EIO;
-    *ret = (struct px_where){ .parent = v->parent, .type = v->type, .hint_len = v->hint_len };
-    memcpy(ret->hint, v->bytes, v->hint_len);
-    memcpy(ret->name, v->bytes + v->hint_len, v->name_len);
-    return 0;
-}
-
-int wg_px_index_find(struct posix *px, wg_gfid gfid, struct px_where *ret)
-{
-    MDB_val key = { 16, gfid.b }, val;
     MDB_txn *txn;
     int err = begin_read(px->index, &txn);
 
     if (err)
         return err;
-    err = from_mdb(mdb_get(txn, px->index->gfids, &key, &val));
-    if (!err)
-        err = decode_where(&val, ret);
+    err = wg_px_where_get(px->index, txn, &gfid, nth, ret);
     end_read(px->index, txn);
     return err;
+}
+
+int wg_px_index_find(struct posix *px, wg_gfid gfid, struct px_where *ret)
+{
+    return wg_px_index_find_nth(px, gfid, 0, ret);
 }
 
 int wg_px_index_row(struct posix *px, wg_gfid dir, const char *name, wg_gfid *ret,

@@ -403,6 +403,8 @@ struct px_where {
     char name[WG_NAME_MAX + 1];
 };
 int wg_px_index_find(struct posix *px, wg_gfid gfid, struct px_where *ret);
+/* The same, and with nth above 0 gfid's other names, which are kept where there are no handles. ENOENT: no more. */
+int wg_px_index_find_nth(struct posix *px, wg_gfid gfid, unsigned nth, struct px_where *ret);
 /* The gfid of a name's row. *ret_type: the type it must have (WG_NONE: any), and has. ENOENT. */
 int wg_px_index_row(struct posix *px, wg_gfid dir, const char *name, wg_gfid *ret, uint8_t *ret_type);
 /*
@@ -416,6 +418,8 @@ void wg_px_index_born(struct posix *px, wg_gfid dir, const struct statx *st);
 void wg_px_index_dump(struct posix *px, struct wg_dump *d);
 /* A rebuild under way, for `windgate status`; nothing otherwise. */
 void wg_px_index_notes(struct posix *px, struct wg_dump *d);
+/* The directory of uploads, which a rebuild scans besides the root. */
+void wg_px_index_uploads(struct posix *px, wg_gfid dir);
 /* Is a rebuild under way? Asked before a search, whose failing then says nothing. */
 bool wg_px_index_rebuilding(struct posix *px);
 /* Per cent of its time that a rebuild works while there are calls. */

@@ -297,6 +297,19 @@ void wg_px_builder_whole(struct px_index *ix)
     atomic_store(&ix->rebuilt_dirs, 0);
     atomic_store(&ix->rebuilt_names, 0);
     want_scan_locked(ix, WG_ROOT_GFID);
+    if (!wg_gfid_is_zero(ix->uploads)) /* beside the root's tree */
+        want_scan_locked(ix, ix->uploads);
+    pthread_mutex_unlock(&ix->mutex);
+}
+
+void wg_px_index_uploads(struct posix *px, wg_gfid dir)
+{
+    struct px_index *ix = px->index;
+
+    pthread_mutex_lock(&ix->mutex);
+    ix->uploads = dir;
+    if (atomic_load(&ix->rebuilding))
+        want_scan_locked(ix, dir);
     pthread_mutex_unlock(&ix->mutex);
 }
 
@@ -329,7 +342,8 @@ static enum step next_step(struct px_index *ix, wg_gfid *ret)
 
     pthread_mutex_lock(&ix->mutex);
     while (!ix->stop && ix->ntodo == 0) {
-        bool rebuilding = atomic_load(&ix->rebuilding) && ix->retry_ns != UINT64_MAX;
+        bool rebuilding = atomic_load(&ix->rebuilding) && ix->retry_ns != UINT64_MAX &&
+                          !wg_gfid_is_zero(ix->uploads); /* the store is not up yet */
         struct timespec at = { (time_t)(ix->retry_ns / NS), (long)(ix->retry_ns % NS) };
 
         if (!rebuilding && ix->nfailed == 0)

@@ -15,7 +15,8 @@
 #include "log.h"
 
 #define STAT_MASK (STATX_BASIC_STATS | STATX_BTIME)
-#define FIND_DEPTH 64 /* parents opened one through the other when there are no handles */
+#define FIND_DEPTH (1u << 16) /* parents opened one through the other when there are no handles */
+#define FIND_ROUNDS 3         /* through all names of a gfid, before it is taken for gone */
 
 int wg_px_stat(int fd, struct statx *ret)
 {
@@ -359,41 +360,107 @@ static int open_replaced(struct posix *px, wg_gfid gfid)
     return open_at(px->replaced_fd, name);
 }
 
-static int find(struct posix *px, const struct wg_ref *ref, unsigned depth, struct px_inode **ret);
+/*
+ * The way from an inode that is open up to the one asked for. A row that did not hold is told apart, so that the
+ * next attempt takes another name of that gfid.
+ */
+struct climb {
+    struct px_where *at; /* from the one asked for, upwards */
+    wg_gfid *gfid;
+    unsigned n, room;
+    wg_gfid bad;  /* zero: none */
+    unsigned nth, rounds;
+};
 
-/* Where the index last saw gfid: its handle, else a name in a parent that is found the same way. */
-static int find_by_index(struct posix *px, wg_gfid gfid, unsigned depth, struct px_inode **ret)
+static int climb_grow(struct climb *c)
 {
-    struct px_inode *dir;
-    struct wg_ref parent = { 0 };
-    struct px_where *w;
-    int err;
+    unsigned room = c->room ? c->room * 2 : 8;
+    struct px_where *at = realloc(c->at, room * sizeof *at);
+    wg_gfid *gfid = at ? realloc(c->gfid, room * sizeof *gfid) : NULL;
 
-    if (depth == FIND_DEPTH)
-        return ESTALE;
-    w = malloc(sizeof *w); /* not on the stack: this recurses */
-    if (!w)
+    c->at = at ? at : c->at;
+    c->gfid = gfid ? gfid : c->gfid;
+    if (!gfid)
         return ENOMEM;
-    err = wg_px_index_find(px, gfid, w);
-    if (err) {
-        err = err == ENOENT ? ESTALE : err;
-        goto out;
+    c->room = room;
+    return 0;
+}
+
+/* Up to an inode that is open, or can be by its handle: *ret. ESTALE: a gfid has no row, or rows go in a circle. */
+static int climb_up(struct posix *px, struct climb *c, wg_gfid gfid, struct px_inode **ret)
+{
+    for (c->n = 0; c->n < FIND_DEPTH; gfid = c->at[c->n++].parent) {
+        bool bad = wg_gfid_eq(gfid, c->bad);
+        struct px_where *w;
+        int err;
+
+        *ret = wg_px_peek(px, gfid);
+        if (*ret)
+            return 0;
+        if (c->n == c->room && climb_grow(c))
+            return ENOMEM;
+        if (c->n > 0 && wg_gfid_eq(gfid, c->gfid[c->n / 2]))
+            return ESTALE;
+        w = &c->at[c->n];
+        c->gfid[c->n] = gfid;
+        err = wg_px_index_find_nth(px, gfid, bad ? c->nth : 0, w);
+        if (err == ENOENT && bad && c->nth > 0) { /* none of its names held: perhaps it was just renamed */
+            c->nth = 0;
+            c->rounds++;
+            err = wg_px_index_find_nth(px, gfid, 0, w);
+        }
+        if (err)
+            return err == ENOENT ? ESTALE : err;
+        err = adopt_if(px, open_handle(px, w->hint, w->hint_len), gfid, ret);
+        if (err != ESTALE)
+            return err;
     }
-    err = adopt_if(px, open_handle(px, w->hint, w->hint_len), gfid, ret);
-    if (err != ESTALE)
-        goto out;
-    parent.gfid = w->parent;
-    err = find(px, &parent, depth + 1, &dir);
-    if (err)
-        goto out;
-    err = dir->type == WG_DIR ? adopt_if(px, open_at(dir->fd, w->name), gfid, ret) : ESTALE;
-    wg_px_release(px, dir);
-out:
-    free(w);
+    return ENAMETOOLONG;
+}
+
+/* From *ret (held) down the names again. ESTALE with c->bad: that one is not where its row says. */
+static int climb_down(struct posix *px, struct climb *c, struct px_inode **ret)
+{
+    struct px_inode *dir = *ret;
+    int err = 0;
+
+    while (!err && c->n > 0) {
+        unsigned i = --c->n;
+
+        err = dir->type == WG_DIR ? adopt_if(px, open_at(dir->fd, c->at[i].name), c->gfid[i], ret) : ESTALE;
+        wg_px_release(px, dir);
+        dir = *ret;
+        if (err != ESTALE)
+            continue;
+        c->nth = wg_gfid_eq(c->gfid[i], c->bad) ? c->nth + 1 : 1;
+        c->bad = c->gfid[i];
+        return ESTALE;
+    }
     return err;
 }
 
-static int find(struct posix *px, const struct wg_ref *ref, unsigned depth, struct px_inode **ret)
+/* Where the index last saw gfid: its handle, else a name in a parent that is found the same way. */
+static int find_by_index(struct posix *px, wg_gfid gfid, struct px_inode **ret)
+{
+    struct climb c = { 0 };
+    int err;
+
+    do {
+        wg_gfid bad = c.bad;
+
+        err = climb_up(px, &c, gfid, ret);
+        if (err)
+            break;
+        err = climb_down(px, &c, ret);
+        if (!wg_gfid_eq(bad, c.bad) && !wg_gfid_is_zero(bad))
+            c.rounds++; /* several that move: not for ever */
+    } while (err == ESTALE && c.rounds < FIND_ROUNDS);
+    free(c.at);
+    free(c.gfid);
+    return err;
+}
+
+static int find(struct posix *px, const struct wg_ref *ref, struct px_inode **ret)
 {
     struct px_inode *ino = wg_px_peek(px, ref->gfid);
     int err;
@@ -410,7 +477,7 @@ static int find(struct posix *px, const struct wg_ref *ref, unsigned depth, stru
     if (err == 0)
         err = adopt_if(px, open_handle(px, ref->hint, ref->hint_len), ref->gfid, ret);
     if (err == ESTALE)
-        err = find_by_index(px, ref->gfid, depth, ret);
+        err = find_by_index(px, ref->gfid, ret);
     if (err == ESTALE)
         err = adopt_if(px, open_replaced(px, ref->gfid), ref->gfid, ret);
     return err;
@@ -418,14 +485,14 @@ static int find(struct posix *px, const struct wg_ref *ref, unsigned depth, stru
 
 int wg_px_find_indexed(struct posix *px, const struct wg_ref *ref, struct px_inode **ret)
 {
-    return find(px, ref, 0, ret);
+    return find(px, ref, ret);
 }
 
 /* Where only the index knows the way, what it does not know yet is no stale reference. */
 int wg_px_find(struct posix *px, const struct wg_ref *ref, struct px_inode **ret)
 {
     bool unsure = (!px->handles || ref->hint_len == 0) && wg_px_index_rebuilding(px);
-    int err = find(px, ref, 0, ret);
+    int err = find(px, ref, ret);
 
     return err == ESTALE && unsure ? EAGAIN : err;
 }

@@ -107,6 +107,8 @@ int wg_px_stage_start(struct posix *px)
         return errno;
     clear_staging(stage->staging_fd);
     err = open_uploads(px, &stage->uploads);
+    if (err == 0)
+        wg_px_index_uploads(px, stage->uploads->gfid);
     return err;
 }
 
