@@ -72,14 +72,22 @@ struct gather {
 };
 
 /*
- * The library cuts a line at a NUL byte in it and tells nobody. Lines lie side by side in its
- * buffer, with a NUL for each byte of their ends, so what was cut off shows as a gap. (Folded lines
- * are copied elsewhere, and so refused too, as RFC 9112 5.2 has it.) end[1] is there to be read:
- * after the last line comes the empty one.
+ * The library (0.9.75) cuts a line at a NUL byte in it, takes a bare CR or LF for a line's end, and tells nobody. Lines
+ * lie side by side in its buffer, with a NUL for each byte of their ends, so what was cut off shows as a gap.
+ * (Folded lines are copied elsewhere, and so refused too, as RFC 9112 5.2 has it.) Its successor reads headers by other
+ * code, which refuses all these by itself at the strictness that server.c asks for.
  */
 static bool follows(const char *end, const char *line)
 {
-    return line == end + 1 || (line == end + 2 && end[1] == '\0');
+    return MHD_VERSION >= 0x01000000 || line == end + 2;
+}
+
+/* The last line has to be followed by nothing but its end and the empty line, up to the body. */
+static bool ends_headers(const char *end, const char *method, struct MHD_Connection *mhd)
+{
+    const union MHD_ConnectionInfo *i = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
+
+    return MHD_VERSION >= 0x01000000 || (i && end + 4 == method + i->header_size);
 }
 
 static enum MHD_Result count_header(void *arg, enum MHD_ValueKind kind, const char *name,
@@ -144,7 +152,7 @@ static enum MHD_Result take_header(void *arg, enum MHD_ValueKind kind, const cha
     return MHD_YES;
 }
 
-static int gather_headers(struct s3_req *r, const char *version)
+static int gather_headers(struct s3_req *r, const char *method, const char *version)
 {
     struct gather g = { .r = r };
     unsigned n = 0;
@@ -160,7 +168,7 @@ static int gather_headers(struct s3_req *r, const char *version)
         return S3E(InvalidURI); /* a NUL in it */
     g.end = version + strlen(version);
     MHD_get_connection_values_n(r->conn->mhd, MHD_HEADER_KIND, take_header, &g);
-    if (!g.bad && g.end && g.end[1] != '\0')
+    if (!g.bad && g.end && !ends_headers(g.end, method, r->conn->mhd))
         g.bad = true;
     return g.oom ? ENOMEM : g.bad ? S3E(BadRequest) : 0;
 }
@@ -331,7 +339,7 @@ int s3_req_begin(struct s3_req *r, const char *method, const char *version)
         return ENOMEM;
     r->method = method_of(method);
     r->http10 = strcmp(version, "HTTP/1.0") == 0;
-    err = gather_headers(r, version);
+    err = gather_headers(r, method, version);
     if (!err)
         err = check_framing(r);
     if (err) {
