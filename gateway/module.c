@@ -16,12 +16,15 @@
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* one module at a time; outside of the registry's */
 static char *directories[DIRECTORIES_MAX];
 static int ndirectories;
+static bool forbidden;
 
 int wg_module_path_add(const char *directory)
 {
     int err = 0;
 
     pthread_mutex_lock(&lock);
+    if (forbidden)
+        goto out;
     for (int i = 0; i < ndirectories; i++)
         if (strcmp(directories[i], directory) == 0)
             goto out;
@@ -34,6 +37,13 @@ int wg_module_path_add(const char *directory)
 out:
     pthread_mutex_unlock(&lock);
     return err;
+}
+
+void wg_module_forbid(void)
+{
+    pthread_mutex_lock(&lock);
+    forbidden = true;
+    pthread_mutex_unlock(&lock);
 }
 
 /* "category/name": no dots, so a type never leaves the directory. */
@@ -130,7 +140,7 @@ const struct wg_class *wg_module_load(const char *type, char *why, size_t size)
         return NULL;
     pthread_mutex_lock(&lock);
     class = wg_class_find(type); /* another thread may have been here */
-    if (!class && find(type, path, sizeof path))
+    if (!class && !forbidden && find(type, path, sizeof path))
         class = load(type, path, why, size);
     pthread_mutex_unlock(&lock);
     return class;

@@ -36,6 +36,12 @@ struct wg_module {
 int wg_module_path_add(const char *directory);
 
 /*
+ * From now on no file is loaded, whatever a configuration or the environment names: for programs that read text
+ * which nobody vouches for, fuzz targets above all.
+ */
+void wg_module_forbid(void);
+
+/*
  * Loads the module of a type that the registry lacks and adds its class. The class; or NULL, then why
  * says in one line what is wrong with the file, or is "" when there is none. Blocks (it reads a file).
  */

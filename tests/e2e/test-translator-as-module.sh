@@ -27,6 +27,15 @@ cmp "$T/f" "$T/dir/new"
 "$WG_TEST_BIN" graph show --control "$T/c" | grep -q '"after" "2h"'
 ! "$WG_TEST_BIN" graph set seal aftr 1d --control "$T/c" 2>"$T/err" && grep -q "nearest is 'after'" "$T/err"
 
+say "a type names a file of a module directory and nothing else"
+mkdir -p "$T/modules/features/sub"
+cp "$T/modules/features/seal.so" "$T/modules/features/sub/"
+cp "$T/modules/features/seal.so" "$T/modules/"
+for type in features/../features/seal ./seal ../modules/features/seal "$T/modules/features/seal" features//seal features/seal.so \
+    /features/seal features/ /seal 'features\\/seal' features/sub/seal; do
+    ! timeout 20 "$WG_TEST_BIN" serve "$T/dir2" --no-s3 --module-path "$T/modules" --layer "$type" 2>"$T/err" || fail "$type was taken"
+    [ "$(wc -l <"$T/err")" = 1 ] && grep -q 'no translator' "$T/err" || { cat "$T/err"; fail "$type: what it says"; }
+done
 say "a module of another version is refused in one line"
 sed 's/^WG_MODULE(seal);/const struct wg_module wg_module = { WG_MODULE_ABI + 1, WG_MODULE_LAYOUT, \&seal };/' "$T/mine/seal.c" >"$T/mine/old.c"
 build -Wno-missing-declarations -o "$T/old/features/seal.so" "$T/mine/old.c"

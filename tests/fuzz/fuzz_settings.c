@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "graph.h"
+#include "module.h"
 #include "settings.h"
 #include "transport/internal.h"
 #include "volgen.h"
@@ -52,9 +53,12 @@ static void show_address(const uint8_t *data, size_t size)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    struct wg_settings *s = wg_settings_parse("fuzz.conf", (const char *)data, size, ignore, NULL);
-    const struct wg_set_volume *v = s ? s->volumes.items : NULL;
+    struct wg_settings *s;
+    const struct wg_set_volume *v;
 
+    wg_module_forbid(); /* module-path may name any directory, and a layer a file in it: none is to be loaded */
+    s = wg_settings_parse("fuzz.conf", (const char *)data, size, ignore, NULL);
+    v = s ? s->volumes.items : NULL;
     show_address(data, size);
     if (size < 4096)
         quote(data, size);
