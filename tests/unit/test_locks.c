@@ -327,6 +327,20 @@ START_TEST(a_place_in_line_can_be_given_up)
 }
 END_TEST
 
+START_TEST(a_take_that_its_drop_has_overtaken_is_not_granted)
+{
+    up("");
+    ck_assert(!drop("a", 1));
+    ck_assert_int_eq(take_now("a", 1, 30000), ECANCELED);
+    ck_assert_int_eq(take_now("a", 2, 30000), 0); /* nobody is kept from it */
+    for (int i = 0; i < 3000; i++)                /* however many */
+        ck_assert(!drop("b", 3 + i % 200));
+    ck_assert_int_eq(take_now("b", 202, 30000), ECANCELED);
+    ck_assert_int_eq(take_now("b", 250, 30000), 0);
+    down();
+}
+END_TEST
+
 START_TEST(what_is_held_when_a_brick_dies_is_taken_up_by_its_holder)
 {
     struct ask b, c;
@@ -551,6 +565,7 @@ int main(void)
     tcase_add_test(t, a_wait_ends_in_time);
     tcase_add_test(t, requests_that_come_twice_do_no_harm);
     tcase_add_test(t, a_place_in_line_can_be_given_up);
+    tcase_add_test(t, a_take_that_its_drop_has_overtaken_is_not_granted);
     tcase_add_test(t, what_is_held_when_a_brick_dies_is_taken_up_by_its_holder);
     tcase_add_test(t, a_restart_costs_nothing_when_nothing_was_held);
     tcase_add_test(t, another_boot_waits_for_the_longest_time);

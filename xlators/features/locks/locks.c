@@ -125,6 +125,8 @@ static int take(struct locks *t, struct lock *l, struct wg_frame *f, uint64_t no
 
     if (l->held && wg_gfid_eq(l->owner, in->owner))
         return locks_hold(l, &in->owner, f, now, ttl_ns);
+    if (locks_is_gone(t, l, &in->owner, now))
+        return ECANCELED;
     if (t->draining)
         return EAGAIN;
     if (l->held || l->first || now < t->grace.until_ns)
@@ -219,6 +221,7 @@ static void lock_drop(struct wg_frame *f)
     struct locks *t = f->this->priv;
     struct answers a = { .last = &a.first };
     struct wg_lock_drop_out *out = wg_new_out(f, lock_drop);
+    uint64_t now = wg_now_ns();
     struct lock *l;
     struct waiter *w;
 
@@ -232,9 +235,11 @@ static void lock_drop(struct wg_frame *f)
         locks_release(l);
     } else if (l && (w = locks_dequeue(l, &in->owner))) {
         locks_end(w, ECANCELED, &a);
+    } else {
+        locks_gone(t, &in->at.gfid, in->name, &in->owner, now);
     }
     if (l)
-        locks_settle(l, wg_now_ns(), &a);
+        locks_settle(l, now, &a);
     pthread_mutex_unlock(&t->lock);
     wg_unwind(f, 0);
     locks_answer(&a);

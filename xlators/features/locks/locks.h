@@ -64,6 +64,16 @@ struct grace {
     uint64_t until_ns;    /* nothing new is granted before */
 };
 
+#define LOCKS_GONE 1024            /* drops remembered */
+#define LOCKS_GONE_NS 60000000000u /* for so long, more than a take is under way on another connection */
+
+/* A drop that found nothing: its take is still to come, and must not be granted to nobody. */
+struct gone {
+    wg_gfid owner;
+    uint64_t lock;   /* a hash of what it is about, and its name */
+    uint64_t at_ns;
+};
+
 struct locks {
     char *name;           /* the translator's, and where its state is: of instances that come and go */
     char *path;
@@ -76,6 +86,8 @@ struct locks {
     unsigned max_locks, max_waiting;
     uint64_t ttl_max_ns, wait_max_ns;
     bool draining;
+    struct gone gone[LOCKS_GONE]; /* a ring */
+    unsigned ngone;               /* made so far: the next place, modulo its size */
     struct grace grace;
     uint64_t taken, renewed, reclaimed, dropped, expired, refused, overflowed;
 };
@@ -96,6 +108,9 @@ void locks_release(struct lock *l);
 void locks_enqueue(struct lock *l, struct wg_frame *f, uint64_t now, uint64_t until);
 /* The one of owner in line, taken out of it; NULL: none. */
 struct waiter *locks_dequeue(struct lock *l, const wg_gfid *owner);
+/* owner has given up a lock that it will be seen to ask for. */
+void locks_gone(struct locks *t, const wg_gfid *at, struct wg_str name, const wg_gfid *owner, uint64_t now);
+bool locks_is_gone(const struct locks *t, const struct lock *l, const wg_gfid *owner, uint64_t now);
 /* Answers w with err. */
 void locks_end(struct waiter *w, int err, struct answers *a);
 /* Answers all that wait, each lock's line. */

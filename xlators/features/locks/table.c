@@ -10,11 +10,14 @@
 #include "log.h"
 #include "xlators/features/locks/locks.h"
 
+static uint64_t hash_of(const wg_gfid *at, struct wg_str name)
+{
+    return XXH3_64bits_withSeed(name.s, name.len, XXH3_64bits(at->b, sizeof at->b));
+}
+
 static struct lock **bucket(struct locks *t, const wg_gfid *at, struct wg_str name)
 {
-    uint64_t h = XXH3_64bits_withSeed(name.s, name.len, XXH3_64bits(at->b, sizeof at->b));
-
-    return &t->buckets[h % LOCKS_BUCKETS];
+    return &t->buckets[hash_of(at, name) % LOCKS_BUCKETS];
 }
 
 struct lock *locks_find(struct locks *t, const wg_gfid *at, struct wg_str name)
@@ -189,6 +192,25 @@ struct waiter *locks_dequeue(struct lock *l, const wg_gfid *owner)
             return w;
         }
     return NULL;
+}
+
+void locks_gone(struct locks *t, const wg_gfid *at, struct wg_str name, const wg_gfid *owner, uint64_t now)
+{
+    t->gone[t->ngone++ % LOCKS_GONE] = (struct gone){ *owner, hash_of(at, name), now };
+}
+
+/* Newest first, so as far as they are young: mostly there is none. */
+bool locks_is_gone(const struct locks *t, const struct lock *l, const wg_gfid *owner, uint64_t now)
+{
+    for (unsigned i = 1; i <= LOCKS_GONE; i++) {
+        const struct gone *g = &t->gone[(t->ngone - i) % LOCKS_GONE];
+
+        if (!g->at_ns || now - g->at_ns > LOCKS_GONE_NS)
+            return false;
+        if (wg_gfid_eq(g->owner, *owner) && g->lock == hash_of(&l->at, (struct wg_str){ l->name, l->len }))
+            return true;
+    }
+    return false;
 }
 
 void locks_end(struct waiter *w, int err, struct answers *a)
