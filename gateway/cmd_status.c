@@ -25,17 +25,13 @@ static void print(const cJSON *item, int depth)
     cJSON_ArrayForEach(c, item) {
         if (c->string && strcmp(c->string, "ok") == 0 && depth == 0)
             continue;
-        if (c->string)
-            printf("%*s%-*s ", depth * 2, "", 16 - depth * 2, c->string);
-        else
-            printf("%*s- ", depth * 2, "");
+        const char *name = c->string ? c->string : "-";
+
         if (cJSON_IsArray(c) || cJSON_IsObject(c)) {
-            if (c->string || !cJSON_IsObject(c))
-                putchar('\n');
-            else
-                putchar('\n');
+            printf("%*s%s\n", depth * 2, "", name);
             print(c, depth + 1);
         } else {
+            printf("%*s%-*s ", depth * 2, "", c->string ? 16 - depth * 2 : 1, name);
             print_value(c);
         }
     }

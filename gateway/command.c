@@ -218,6 +218,8 @@ void wg_commands_help(FILE *out)
     for (const struct wg_command *const *c = wg_commands; *c; c++)
         fprintf(out, "  %-14s %s\n", (*c)->name, (*c)->help);
     fputs("  help COMMAND   The options of a command.\n"
+          "  help --settings  Every setting of a configuration file.\n"
+          "  help --man     The manual page.\n"
           "\n  --help         Prints this.\n  --version      Prints the version.\n", out);
 }
 

@@ -94,7 +94,7 @@ static int help(int argc, char **argv)
     const struct wg_command *c;
     int words;
 
-    if (argc == 0) {
+    if (argc == 0 || strcmp(argv[0], "--help") == 0 || strcmp(argv[0], "help") == 0) {
         wg_commands_help(stdout);
         return WG_EXIT_OK;
     }

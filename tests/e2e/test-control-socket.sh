@@ -4,6 +4,7 @@
 . "$(dirname "$0")/lib.sh"
 start
 "$WG_BIN" status --control "$WG_CONTROL"
+! { "$WG_BIN" status; "$WG_BIN" --help; "$WG_BIN" help --help; } | grep ' $' || fail "trailing blanks"
 "$WG_BIN" statedump --control "$WG_CONTROL" | grep 'type=protocol/client' >/dev/null
 "$WG_BIN" statedump --control "$WG_BRICK_CONTROLS" | grep 'type=storage/posix' >/dev/null
 [ "$(stat -c %a "$WG_CONTROL")" = 600 ]
@@ -31,8 +32,8 @@ def lanes(x):
 assert lanes(dump) == lanes(dump["transport"]) > 0, (lanes(dump), lanes(dump["transport"]))
 PY
 "$WG_BIN" log debug,nfs=trace --control "$WG_CONTROL"
-! "$WG_BIN" log loud --control "$WG_CONTROL"
-! "$WG_BIN" status --control "$T/none"
+! "$WG_BIN" log loud --control "$WG_CONTROL" || fail "that must not succeed"
+! "$WG_BIN" status --control "$T/none" || fail "that must not succeed"
 # What is no request gets an answer, and the socket stays usable.
 for text in '' 'nonsense' '{"command":"no"}' '{"command":3}' '[]' "$(head -c 70000 /dev/zero | tr '\0' '{')"; do
     printf '%s\n' "$text" | timeout 5 python3 -c 'import socket, sys

@@ -18,7 +18,7 @@ for i in $(seq 20); do
 done
 cat "$T/answer"
 [ "$status" = 507 ]
-! s3curl -I "$WG_S3_ENDPOINT/bucket/f$i" >/dev/null 2>&1
+! s3curl -I "$WG_S3_ENDPOINT/bucket/f$i" >/dev/null 2>&1 || fail "that must not succeed"
 python3 - "$E2E" "$WG_NFS_PORT" "$WG_MOUNT_PORT" "$WG_EXPORT" <<'P'
 import sys
 sys.path.insert(0, sys.argv[1])

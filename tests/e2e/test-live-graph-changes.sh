@@ -66,8 +66,8 @@ done
 sed -i "s|directory = .*|directory = \"$T/other\";|" "$T/a/conf/brick1.conf"
 kill -HUP "$(brick_pid)"
 wait_for 20 grep -q "option directory of store (storage/posix) can't change while it runs" "$T/a/log/brick1.log"
-! graph "$br" remove vol/server 2>"$T/err" && grep -q 'must stay on top' "$T/err"
-! graph "$gw" remove brick1 2>"$T/err" && grep -q "can't be left out" "$T/err"
+! graph "$br" remove vol/server 2>"$T/err" && grep -q 'must stay on top' "$T/err" || fail "that must not succeed"
+! graph "$gw" remove brick1 2>"$T/err" && grep -q "can't be left out" "$T/err" || fail "that must not succeed"
 nfs-cp "$T/f" "$(nfs_url last)" >/dev/null
 nfs-cat "$(nfs_url last)" | cmp - "$T/f"
 graph "$gw" show vol --json | grep -q '"draining":'

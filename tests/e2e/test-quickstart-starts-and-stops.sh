@@ -4,7 +4,7 @@
 . "$(dirname "$0")/lib.sh"
 need curl nfs-cat
 on_exit 'stop >/dev/null 2>&1'
-quickstart --nfs-port "$(free_port)" --mount-port "$(free_port)" --s3-port "$(free_port)" \
+"$TOP/quickstart" --bin "$WG_TEST_BIN" --dir "$T/a" --no-install --nfs-port "$(free_port)" --mount-port "$(free_port)" --s3-port "$(free_port)" \
     --s3-tls-port "$(free_port)" --brick-port "$(free_port)" >"$T/out" 2>&1 &
 q=$!
 wait_for 60 grep -q 'Ctrl-C stops' "$T/out" || { cat "$T/out"; fail "it did not start"; }
@@ -21,8 +21,11 @@ for v in WG_BIN WG_NFS_PORT WG_MOUNT_PORT WG_EXPORT WG_S3_ENDPOINT WG_S3_TLS_END
 done
 say "stopping"
 kill -TERM $q          # a background process of a script can't get SIGINT; both do the same
+wait_for 10 grep -q stopping "$T/out"
+kill -TERM $q          # one who is impatient
 wait $q || true
 tail -3 "$T/out"
-! kill -0 "$WG_GATEWAY_PID" 2>/dev/null
-! kill -0 "$WG_BRICK_PIDS" 2>/dev/null
+for pid in "$WG_GATEWAY_PID" "$WG_BRICK_PIDS"; do
+    if kill -0 "$pid" 2>/dev/null; then fail "process $pid stays"; fi
+done
 [ -d "$WG_BRICK_DIRS" ]

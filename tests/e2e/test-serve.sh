@@ -19,11 +19,11 @@ nfs-cat "$(nfs_url bkt/x/y)" | cmp - "$T/f"
 cmp "$T/dir/bkt/x/y" "$T/f"
 nfs-cp "$T/f" "$(nfs_url bkt/z)"
 s3curl "http://127.0.0.1:$s3/bkt/z" | cmp - "$T/f"
-! nfs-ls "$(nfs_url .windgate)" 2>/dev/null
+! nfs-ls "$(nfs_url .windgate)" 2>/dev/null || fail "that must not succeed"
 say "stop, start again"
 kill -TERM $! && wait $!
 serve out2
 wait_for 20 "$WG_TEST_BIN" status --control "$T/c"
-! grep -q AWS_SECRET "$T/out2"
+! grep -q AWS_SECRET "$T/out2" || fail "that must not succeed"
 s3curl "http://127.0.0.1:$s3/bkt/z" | cmp - "$T/f"
 kill -TERM $! && wait $!

@@ -25,7 +25,7 @@ cmp "$T/f" "$T/dir/new"
 "$WG_TEST_BIN" graph remove seal --control "$T/c"
 "$WG_TEST_BIN" graph insert data features/seal after=2h --control "$T/c"
 "$WG_TEST_BIN" graph show --control "$T/c" | grep -q '"after" "2h"'
-! "$WG_TEST_BIN" graph set seal aftr 1d --control "$T/c" 2>"$T/err" && grep -q "nearest is 'after'" "$T/err"
+! "$WG_TEST_BIN" graph set seal aftr 1d --control "$T/c" 2>"$T/err" && grep -q "nearest is 'after'" "$T/err" || fail "that must not succeed"
 
 say "a type names a file of a module directory and nothing else"
 mkdir -p "$T/modules/features/sub"
@@ -39,5 +39,5 @@ done
 say "a module of another version is refused in one line"
 sed 's/^WG_MODULE(seal);/const struct wg_module wg_module = { WG_MODULE_ABI + 1, WG_MODULE_LAYOUT, \&seal };/' "$T/mine/seal.c" >"$T/mine/old.c"
 build -Wno-missing-declarations -o "$T/old/features/seal.so" "$T/mine/old.c"
-! "$WG_TEST_BIN" serve "$T/dir2" --no-s3 --module-path "$T/old" --layer features/seal 2>"$T/err"
+! "$WG_TEST_BIN" serve "$T/dir2" --no-s3 --module-path "$T/old" --layer features/seal 2>"$T/err" || fail "that must not succeed"
 [ "$(wc -l <"$T/err")" = 1 ] && grep -q 'build it again' "$T/err"

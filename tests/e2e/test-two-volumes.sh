@@ -30,8 +30,8 @@ WG_EXPORT=/one nfs-cp "$T/f1" "$(WG_EXPORT=/one nfs_url f)"
 nfs-cp "$T/f2" "$(WG_EXPORT=/two/sub nfs_url f)"
 cmp "$T/f1" "$T/one/f" && cmp "$T/f2" "$T/two/sub/f"
 nfs-cat "$(WG_EXPORT=/ro nfs_url f)" | cmp - "$T/f1"
-! nfs-cp "$T/f2" "$(WG_EXPORT=/ro nfs_url g)" 2>/dev/null
-! nfs-cat "$(WG_EXPORT=/else nfs_url f)" 2>/dev/null
+! nfs-cp "$T/f2" "$(WG_EXPORT=/ro nfs_url g)" 2>/dev/null || fail "that must not succeed"
+! nfs-cat "$(WG_EXPORT=/else nfs_url f)" 2>/dev/null || fail "that must not succeed"
 s3curl -X PUT "http://127.0.0.1:$s3/bucket" && s3curl -T "$T/f1" "http://127.0.0.1:$s3/bucket/k" && cmp "$T/f1" "$T/two/bucket/k"
 "$WG_TEST_BIN" statedump --control "$T/control" | grep -c 'type=storage/posix' | grep 2 >/dev/null
 kill -TERM $! && wait $!
