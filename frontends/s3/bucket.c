@@ -109,8 +109,8 @@ static int name_taken(struct wg_co *co, struct s3_req *r)
 }
 
 /*
- * The name must be free in the other volumes too. Two requests at once may both find it so: then the
- * first volume's bucket is the one that is served, and the other stays out of sight.
+ * The name must be free in the other volumes too. Two gateways may both find it so at once: then the first volume's
+ * bucket is the one that is served, and the other stays out of sight.
  */
 static int check_elsewhere(struct wg_co *co, struct s3_req *r)
 {
@@ -141,18 +141,16 @@ static int created(struct s3_req *r)
     return wg_s3_reply(r, 200);
 }
 
-int wg_s3_create_bucket(struct wg_co *co, struct s3_req *r)
+/* Nobody else of this gateway makes the name meanwhile. */
+static int make(struct wg_co *co, struct s3_req *r)
 {
     struct wg_mkdir_in in = { .at = { *wg_s3_root(r), r->uri.bucket }, .gfid = wg_gfid_new() };
     const struct wg_mkdir_out *out;
     struct wg_cred was;
-    int err = check_create(co, r);
+    int err = check_elsewhere(co, r);
 
-    if (!err) {
-        err = check_elsewhere(co, r);
-        if (err && !r->body_text.len && !again(r, err)) /* no volume was named: the one that has it will do */
-            return created(r);
-    }
+    if (err && !r->body_text.len && !again(r, err)) /* no volume was named: the one that has it will do */
+        return created(r);
     if (err)
         return err;
     in.attrs = (struct wg_sattr){ .valid = WG_SET_MODE | WG_SET_UID | WG_SET_GID, .mode = BUCKET_MODE,
@@ -168,6 +166,19 @@ int wg_s3_create_bucket(struct wg_co *co, struct s3_req *r)
         return err;
     wg_s3_forget_bucket(r, r->uri.bucket);
     return created(r);
+}
+
+int wg_s3_create_bucket(struct wg_co *co, struct s3_req *r)
+{
+    int err = check_create(co, r);
+    struct wg_co_mutex *m = err ? NULL : s3_bucket_mutex(r, r->uri.bucket);
+
+    if (err)
+        return err;
+    wg_co_lock(co, m);
+    err = make(co, r);
+    wg_co_unlock(co, m);
+    return err;
 }
 
 /* ---- DeleteBucket ---- */

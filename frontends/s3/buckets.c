@@ -67,6 +67,11 @@ const char *s3_volume_name(const struct s3_req *r, unsigned volume)
     return r->s3->volume_name[volume];
 }
 
+struct wg_co_mutex *s3_bucket_mutex(struct s3_req *r, struct wg_str name)
+{
+    return &slot_of(r->s3, name)->making;
+}
+
 bool s3_bucket_cached(struct s3_req *r, struct wg_str name, struct wg_ref *ret, struct wg_xlator **ret_top)
 {
     struct s3_bucket_slot *slot = slot_of(r->s3, name);

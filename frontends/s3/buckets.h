@@ -10,6 +10,9 @@ unsigned s3_volumes(const struct s3_req *r);
 struct wg_xlator *s3_volume_top(struct s3_req *r, unsigned volume);
 const char *s3_volume_name(const struct s3_req *r, unsigned volume);
 
+/* co. Held while a bucket of that name (or of another: there are a number of them) is made: names are all volumes'. */
+struct wg_co_mutex *s3_bucket_mutex(struct s3_req *r, struct wg_str name);
+
 /* True and *ret, *ret_top when the bucket was looked up within the last second. Any thread. */
 bool s3_bucket_cached(struct s3_req *r, struct wg_str name, struct wg_ref *ret, struct wg_xlator **ret_top);
 /*

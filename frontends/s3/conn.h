@@ -96,6 +96,7 @@ struct s3_bucket_slot {
     struct wg_ref ref;
     unsigned volume;
     uint64_t until_ns; /* 0: empty */
+    struct wg_co_mutex making;
 };
 
 #define S3_TIGHT (64u << 10) /* a read of an answer while memory is tight */

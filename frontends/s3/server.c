@@ -477,8 +477,10 @@ static int copy_config(struct wg_s3 *s3, const struct wg_s3_config *config)
     s3->min_rate = or_default(config->min_rate, 1024);
     s3->body_memory = config->body_memory ? config->body_memory : 256ull << 20;
     s3->region = strdup(config->region ? config->region : "us-east-1");
-    for (unsigned i = 0; i < S3_BUCKET_CACHE; i++)
+    for (unsigned i = 0; i < S3_BUCKET_CACHE; i++) {
         pthread_mutex_init(&s3->buckets[i].lock, NULL);
+        wg_co_mutex_init(&s3->buckets[i].making);
+    }
     pthread_mutex_init(&s3->tick_lock, NULL);
     pthread_mutex_init(&s3->route_lock, NULL);
     pthread_cond_init(&s3->tick_wake, NULL);
