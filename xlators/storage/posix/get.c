@@ -3,7 +3,6 @@
 #include "s3.h"
 
 #include <sys/syscall.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 /* ---- get ------------------------------------------------------------------------------------------ */
@@ -15,30 +14,6 @@ struct getting {
     struct wg_get_out *out;
 };
 
-static int read_some(int fd, void *buf, uint32_t size, uint64_t offset, bool nowait, uint32_t *ret)
-{
-    uint32_t done = 0;
-
-    while (done < size) {
-        struct iovec iov = { (char *)buf + done, size - done };
-        ssize_t n = preadv2(fd, &iov, 1, (off_t)(offset + done), nowait ? RWF_NOWAIT : 0);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0 && errno == EOPNOTSUPP && nowait) {
-            nowait = false;
-            continue;
-        }
-        if (n < 0)
-            return errno == EAGAIN ? EWOULDBLOCK : errno;
-        if (n == 0)
-            break;
-        done += (uint32_t)n;
-    }
-    *ret = done;
-    return 0;
-}
-
 static int get_data(struct getting *g, struct px_inode *ino, int fd, uint64_t file_size)
 {
     struct wg_arena *arena = &g->f->call->arena;
@@ -48,7 +23,6 @@ static int get_data(struct getting *g, struct px_inode *ino, int fd, uint64_t fi
     uint32_t len = 0;
     int err;
 
-    (void)ino;
     if (g->in->offset >= file_size)
         return 0;
     if (size > file_size - g->in->offset)
@@ -58,7 +32,8 @@ static int get_data(struct getting *g, struct px_inode *ino, int fd, uint64_t fi
     err = buf ? wg_keep_iobuf(arena, buf) : ENOMEM;
     if (err || !seg)
         return ENOMEM;
-    err = read_some(fd, buf->base, size, g->in->offset, g->f->call->nowait, &len);
+    wg_px_uncached_size(g->s.px, ino, file_size);
+    err = wg_px_read_full(g->s.px, ino, fd, buf->base, size, g->in->offset, g->f->call->nowait, &len);
     if (err || len == 0)
         return err;
     *seg = (struct wg_seg){ buf, buf->base, len };

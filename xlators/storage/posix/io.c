@@ -7,17 +7,15 @@
 
 /* ---- read -------------------------------------------------------------------------------- */
 
-/*
- * Fills buf from offset, until size or the end. EWOULDBLOCK when nowait and the page cache does not
- * hold it all.
- */
-static int read_full(int fd, void *buf, uint32_t size, uint64_t offset, bool nowait, uint32_t *ret)
+int wg_px_read_full(struct posix *px, struct px_inode *ino, int fd, void *buf, uint32_t size, uint64_t offset,
+                    bool nowait, uint32_t *ret)
 {
+    bool uncached = wg_px_uncached_read(ino, offset, size);
     uint32_t done = 0;
 
     while (done < size) {
         struct iovec iov = { (char *)buf + done, size - done };
-        ssize_t n = preadv2(fd, &iov, 1, (off_t)(offset + done), nowait ? RWF_NOWAIT : 0);
+        ssize_t n = wg_px_preadv(px, fd, &iov, offset + done, nowait, uncached);
 
         if (n < 0 && errno == EINTR)
             continue;
@@ -48,9 +46,11 @@ static int read_once(struct wg_frame *f, struct px_inode *ino, struct wg_iobuf *
         return err;
     *ret_len = 0;
     if (size > 0)
-        err = read_full(o.fd, buf->base, size, in->offset, f->call->nowait, ret_len);
+        err = wg_px_read_full(px, ino, o.fd, buf->base, size, in->offset, f->call->nowait, ret_len);
     if (err == 0)
         err = wg_px_stat_inode(px, ino, st);
+    if (err == 0)
+        wg_px_uncached_size(px, ino, st->stx_size);
     *ret_stale = err == 0 && !wg_px_open_fresh(ino, &o, st);
     wg_px_close(px, ino, &o);
     return err;
@@ -113,8 +113,10 @@ void wg_posix_read(struct wg_frame *f)
 /* ---- write ------------------------------------------------------------------------------- */
 
 /* All of data at offset; *ret_count is what got there when the disk is full before the end. */
-static int write_full(int fd, const struct wg_data *data, uint64_t offset, uint32_t *ret_count)
+static int write_full(struct posix *px, struct px_inode *ino, int fd, const struct wg_data *data, uint64_t offset,
+                      uint32_t *ret_count)
 {
+    bool uncached = atomic_load(&ino->pinned) && atomic_load(&ino->large); /* an object under construction */
     struct iovec iov[64];
     uint32_t i = 0, done = 0, skip = 0;
 
@@ -129,7 +131,7 @@ static int write_full(int fd, const struct wg_data *data, uint64_t offset, uint3
         }
         if (n == 0)
             return EINVAL; /* len is not the sum of the segments */
-        w = pwritev(fd, iov, (int)n, (off_t)(offset + done));
+        w = wg_px_pwritev(px, fd, iov, n, offset + done, uncached);
         if (w < 0 && errno == EINTR)
             continue;
         if (w <= 0) {
@@ -172,7 +174,7 @@ static int write_and_sync(struct posix *px, struct px_inode *ino, const struct w
     if (stable == WG_UNSTABLE)
         wg_px_unstable(px, ino, o);
     out->verf = atomic_load(&px->verf); /* before the write: a failure after it must differ */
-    err = write_full(o->fd, &in->data, in->offset, &out->count);
+    err = write_full(px, ino, o->fd, &in->data, in->offset, &out->count);
     wg_px_changed(px, ino);
     if (err == 0 && stable != WG_UNSTABLE)
         err = wg_px_sync_fd(px, o->fd, stable == WG_DATA_SYNC);

@@ -37,6 +37,9 @@ static const struct wg_option options[] = {
       "a reference that nobody reads for this long is forgotten", true },
     { "sync-names", WG_OPT_BOOL, 0, 0, "no",
       "put each directory change of NFS on disk before the answer", true },
+    { "uncached-size", WG_OPT_SIZE, 0, 1LL << 50, "32M",
+      "objects of at least this size are not kept in the page cache when written, and not when first read; 0: all are",
+      true },
     { NULL },
 };
 
@@ -66,6 +69,7 @@ static int set_bounds(struct wg_xlator *xl)
     px->rebuild_share = (unsigned)wg_opt_int(xl, "rebuild-share");
     if (px->index)
         wg_px_index_share(px, px->rebuild_share);
+    atomic_store(&px->uncached_size, (uint64_t)wg_opt_int(xl, "uncached-size"));
     return 0;
 }
 

@@ -18,6 +18,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 
 #include "call.h"
 #include "iobuf.h"
@@ -152,6 +153,8 @@ struct px_inode {
     atomic_uint writers;
     atomic_uint changes;  /* of its content, counted before each begins; references compare it */
     atomic_uint unstable; /* slots with unsynced writes */
+    atomic_bool large;    /* uncached.c: at least px->uncached_size, when last seen */
+    atomic_uint_fast64_t pass; /* uncached.c: where the first pass of readers is */
     atomic_uint begun, ended; /* changes of it or of its names: struct px_alone */
     pthread_rwlock_t content; /* R1, row 2 */
     pthread_mutex_t mutex;    /* slots, rec */
@@ -301,6 +304,25 @@ int wg_px_set_attrs(struct posix *px, const struct wg_cred *cred, struct px_inod
 /* Truncates or extends, as cred. Holds ino->content exclusively. */
 int wg_px_set_size(struct posix *px, const struct wg_cred *cred, struct px_inode *ino,
                    uint64_t size);
+
+/* ---- reading (io.c) ---------------------------------------------------------------------- */
+
+/*
+ * Fills buf from offset, until size or the end. EWOULDBLOCK when nowait and it may take time. May leave
+ * the thread as the brick.
+ */
+int wg_px_read_full(struct posix *px, struct px_inode *ino, int fd, void *buf, uint32_t size, uint64_t offset,
+                    bool nowait, uint32_t *ret);
+
+/* ---- large files beside the page cache (uncached.c) ---------------------------------------- */
+
+/* Its size, or what it will be, is known now. */
+void wg_px_uncached_size(struct posix *px, struct px_inode *ino, uint64_t size);
+/* Whether this read is of a large file's first pass. Counts it. */
+bool wg_px_uncached_read(struct px_inode *ino, uint64_t offset, uint32_t size);
+/* As preadv2 of one iovec, pwritev2; uncached is a wish. */
+ssize_t wg_px_preadv(struct posix *px, int fd, const struct iovec *iov, uint64_t offset, bool nowait, bool uncached);
+ssize_t wg_px_pwritev(struct posix *px, int fd, const struct iovec *iov, unsigned n, uint64_t offset, bool uncached);
 
 /* ---- names (names.c) --------------------------------------------------------------------- */
 
@@ -455,6 +477,7 @@ struct posix {
     uint64_t replaced_max;
     bool sync_names;   /* option */
     unsigned rebuild_share; /* option */
+    atomic_uint_fast64_t uncached_size; /* option; 0: none */
     bool readonly;     /* a feature that this release may only read is on the disk */
     uint64_t total_bytes;
     struct px_index *index;

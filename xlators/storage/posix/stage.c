@@ -369,6 +369,8 @@ static int stage_new(struct px_s3 *s, const struct wg_stage_in *in, struct wg_st
     if (err)
         return err;
     wg_px_keep_open(s->px, &s->owner, ino, O_RDWR, fd);
+    if (s->space == WG_SPACE_OBJECTS) /* parts are read soon, by who joins them */
+        wg_px_uncached_size(s->px, ino, in->size);
     wg_px_ref(ino, &out->ref);
     err = stage_put(s->px->stage, ino);
     if (err)
