@@ -31,13 +31,13 @@ static struct wg_pool blocks = {
     .name = "arena blocks", .id = 1, .batch = 32, .keep = 4096, .size = BLOCK, .make = block_make, .destroy = block_destroy,
 };
 
-static void lock(struct wg_arena *a)
+void wg_arena_lock(struct wg_arena *a)
 {
     while (atomic_flag_test_and_set_explicit(&a->lock, memory_order_acquire))
         sched_yield();
 }
 
-static void unlock(struct wg_arena *a)
+void wg_arena_unlock(struct wg_arena *a)
 {
     atomic_flag_clear_explicit(&a->lock, memory_order_release);
 }
@@ -93,19 +93,38 @@ static bool grow(struct wg_arena *a, size_t size)
     return true;
 }
 
+static inline void *take(struct wg_arena *a, size_t size)
+{
+    void *p;
+
+    if ((size_t)(a->end - a->at) < size && !grow(a, size))
+        return NULL;
+    p = a->at;
+    a->at += size;
+    return p;
+}
+
 void *wg_alloc(struct wg_arena *a, size_t size)
 {
-    void *p = NULL;
+    void *p;
 
     if (size > SIZE_MAX / 2)
         return NULL;
     size = (size + 15) & ~(size_t)15;
-    lock(a);
-    if ((size_t)(a->end - a->at) >= size || grow(a, size)) {
-        p = a->at;
-        a->at += size;
-    }
-    unlock(a);
+    wg_arena_lock(a);
+    p = take(a, size);
+    wg_arena_unlock(a);
+    return p ? memset(p, 0, size) : NULL;
+}
+
+void *wg_alloc_locked(struct wg_arena *a, size_t size)
+{
+    void *p;
+
+    if (size > SIZE_MAX / 2)
+        return NULL;
+    size = (size + 15) & ~(size_t)15;
+    p = take(a, size);
     return p ? memset(p, 0, size) : NULL;
 }
 
@@ -158,10 +177,10 @@ int wg_on_release(struct wg_arena *a, void (*fn)(void *), void *arg)
     }
     r->fn = fn;
     r->arg = arg;
-    lock(a);
+    wg_arena_lock(a);
     r->next = a->releases;
     a->releases = r;
-    unlock(a);
+    wg_arena_unlock(a);
     return 0;
 }
 

@@ -28,6 +28,13 @@ struct wg_arena {
 
 /* Zeroed, aligned to 16. NULL when memory is out (callers answer ENOMEM). */
 void *wg_alloc(struct wg_arena *a, size_t size);
+/*
+ * For the core, which links a frame into its call under the same short hold: spins, so nothing that may block
+ * is done between the two.
+ */
+void wg_arena_lock(struct wg_arena *a);
+void *wg_alloc_locked(struct wg_arena *a, size_t size);
+void wg_arena_unlock(struct wg_arena *a);
 /* Copies len bytes and adds a NUL after them. */
 char *wg_memdup(struct wg_arena *a, const void *p, size_t len);
 int wg_strdup(struct wg_arena *a, struct wg_str from, struct wg_str *ret);

@@ -235,22 +235,24 @@ unsigned wg_calls_live(void)
 static struct wg_frame *frame_new(struct wg_call *call, struct wg_frame *parent, unsigned op,
                                   const void *in, const char *from, const char *to)
 {
-    struct wg_frame *f = WG_NEW(&call->arena, struct wg_frame);
+    struct wg_frame *f;
 
-    if (!f)
-        return NULL;
-    f->call = call;
-    f->parent = parent;
-    f->op = (uint16_t)op;
-    f->in = in;
-    f->wind_from = from;
-    f->unwind_to = to;
-    f->want_lease = parent ? parent->want_lease && parent->op == op : call->want_lease;
-    /* Pushed when whole, so that a dump never sees half a frame. Frames leave with the call. */
-    f->next = atomic_load_explicit(&call->frames, memory_order_relaxed);
-    while (!atomic_compare_exchange_weak_explicit(&call->frames, &f->next, f, memory_order_release,
-                                                  memory_order_relaxed))
-        ;
+    /* One hold for the memory and the call's list: an atomic step fewer for each layer. */
+    wg_arena_lock(&call->arena);
+    f = wg_alloc_locked(&call->arena, sizeof *f);
+    if (f) {
+        f->call = call;
+        f->parent = parent;
+        f->op = (uint16_t)op;
+        f->in = in;
+        f->wind_from = from;
+        f->unwind_to = to;
+        f->want_lease = parent ? parent->want_lease && parent->op == op : call->want_lease;
+        /* Pushed when whole, so that a dump never sees half a frame. Frames leave with the call. */
+        f->next = atomic_load_explicit(&call->frames, memory_order_relaxed);
+        atomic_store_explicit(&call->frames, f, memory_order_release);
+    }
+    wg_arena_unlock(&call->arena);
     return f;
 }
 

@@ -211,19 +211,25 @@ static void trace_any(struct wg_frame *f)
 {
     struct trace *p = f->this->priv;
     struct conf *c = atomic_load_explicit(&p->conf, memory_order_acquire);
-    struct local *l = f->local;
+    struct local *l;
+    bool pass;
 
     if (!c->enabled) {
         wg_pass(f, wg_child(f));
         return;
     }
-    l->pass = !wg_match_frame(&c->match, p->names, f);
-    if (l->pass && !wg_names_teaches(f->op)) {
+    pass = !wg_match_frame(&c->match, p->names, f);
+    if (pass && !wg_names_teaches(f->op)) {
         wg_pass(f, wg_child(f));
         return;
     }
-    l->conf = c;
-    l->begin_ns = wg_now_ns();
+    /* Not by the class's local_size: those that pass would pay for it. */
+    f->local = l = WG_NEW(&f->call->arena, struct local);
+    if (!l) {
+        wg_unwind(f, ENOMEM);
+        return;
+    }
+    *l = (struct local){ .pass = pass, .conf = c, .begin_ns = wg_now_ns() };
     wg_wind(f, wg_child(f), traced);
 }
 
@@ -354,7 +360,6 @@ const struct wg_class wg_debug_trace = {
     .type = "debug/trace",
     .help = "Notes chosen fops with arguments, result and time, in memory or in the log.",
     .options = options,
-    .local_size = sizeof(struct local),
     .min_children = 1,
     .max_children = 1,
     .init = trace_init,
