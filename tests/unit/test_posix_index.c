@@ -181,6 +181,65 @@ START_TEST(a_rebuild_finds_everything)
 }
 END_TEST
 
+static void copy(const char *from, const char *to)
+{
+    char cmd[1024];
+
+    snprintf(cmd, sizeof cmd, "cp -a --preserve=xattr %s/bucket/%s %s/bucket/%s", b.dir, from, b.dir, to);
+    OK(system(cmd));
+}
+
+/* Copies whose names come before and behind, in whatever order the directory is read. */
+START_TEST(copies_with_xattrs_get_gfids_of_their_own)
+{
+    static const char *const names[] = { "f", "d", "d/x", "d/sub", "d/sub/y" };
+    static const char *const copies[] = { "e", "g", "h" };
+    struct wg_ref first[5], ref;
+    char path[64];
+
+    OK(put("f"));
+    OK(put("d/x"));
+    OK(put("d/sub/y"));
+    for (unsigned i = 0; i < 5; i++) {
+        first[i] = bucket;
+        snprintf(path, sizeof path, "%s", names[i]);
+        for (char *at = path, *name; (name = strsep(&at, "/"));)
+            first[i] = lookup(&b, first[i], name);
+    }
+    brick_stop(&b);
+    for (unsigned i = 0; i < 3; i++) {
+        snprintf(path, sizeof path, "f%s", copies[i]);
+        copy("f", path);
+        snprintf(path, sizeof path, "%sd", copies[i]);
+        copy("d", path);
+    }
+    OK(unlink(brick_path(&b, ".windgate/index/data.mdb")));
+    OK(brick_try(&b, ""));
+    wait_complete();
+    for (unsigned i = 0; i < 5; i++) {
+        ref = bucket;
+        snprintf(path, sizeof path, "%s", names[i]);
+        for (char *at = path, *name; (name = strsep(&at, "/"));)
+            ref = lookup(&b, ref, name);
+        ck_assert_msg(wg_gfid_eq(ref.gfid, first[i].gfid), "%s has another gfid", names[i]);
+        ref.hint_len = 0;
+        OK(FOP_(&b, getattr, .at = ref));
+    }
+    for (unsigned i = 0; i < 3; i++) {
+        snprintf(path, sizeof path, "f%s", copies[i]);
+        ck_assert(!wg_gfid_eq(lookup(&b, bucket, path).gfid, first[0].gfid));
+        snprintf(path, sizeof path, "%sd", copies[i]);
+        ref = lookup(&b, bucket, path);
+        ck_assert(!wg_gfid_eq(ref.gfid, first[1].gfid));
+        ck_assert(!wg_gfid_eq(lookup(&b, ref, "x").gfid, first[2].gfid));
+        ref = lookup(&b, ref, "sub");
+        ck_assert(!wg_gfid_eq(ref.gfid, first[3].gfid));
+        ck_assert(!wg_gfid_eq(lookup(&b, ref, "y").gfid, first[4].gfid));
+    }
+    ck_assert_uint_eq(listed(), 12);
+}
+END_TEST
+
 /* Rows of a gfid with a name of 20 bytes and a handle; printed, for docs/performance.md. */
 START_TEST(rows_are_small_and_the_map_grows)
 {
@@ -224,6 +283,7 @@ int main(void)
     tcase_add_test(t, a_file_that_is_no_index_is_replaced);
     tcase_add_test(t, after_a_machine_crash_the_index_is_rebuilt);
     tcase_add_test(t, a_rebuild_finds_everything);
+    tcase_add_test(t, copies_with_xattrs_get_gfids_of_their_own);
     tcase_add_test(t, rows_are_small_and_the_map_grows);
     suite_add_tcase(s, t);
     srunner_run_all(r, CK_NORMAL);

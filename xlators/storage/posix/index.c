@@ -489,6 +489,7 @@ static void free_index(struct px_index *ix, bool clean)
     pthread_rwlock_destroy(&ix->map);
     for (unsigned i = 0; i < 64; i++)
         pthread_mutex_destroy(&ix->seen_lock[i]);
+    wg_px_twins_stop(ix);
     free(ix->todo);
     free(ix);
 }
@@ -523,7 +524,9 @@ int wg_px_index_open(struct posix *px)
     if (!ix)
         return ENOMEM;
     px->index = ix;
-    err = open_index(ix);
+    err = wg_px_twins_start(ix);
+    if (!err)
+        err = open_index(ix);
     if (!err)
         err = pthread_create(&ix->applier, NULL, applier, ix);
     ix->have_applier = err == 0;
@@ -570,6 +573,7 @@ void wg_px_index_dump(struct posix *px, struct wg_dump *d)
     wg_dump_bool(d, "complete", atomic_load(&ix->complete));
     wg_dump_bool(d, "rebuilding", atomic_load(&ix->rebuilding));
     wg_px_builder_dump(ix, d);
+    wg_px_twins_dump(ix, d);
     wg_dump_u64(d, "rows_waiting", wg_px_journal_pending(ix->journal));
     wg_dump_u64(d, "rows_applied", atomic_load(&ix->applied));
     wg_dump_u64(d, "batches", atomic_load(&ix->batches));

@@ -60,6 +60,8 @@ struct px_seen {
     bool born, broken;
 };
 
+struct px_twins; /* twins.c */
+
 struct px_index {
     struct posix *px;
     int dirfd; /* .windgate/index */
@@ -81,6 +83,7 @@ struct px_index {
     wg_gfid failed[PX_FAILED]; /* to scan again, at retry_ns */
     uint32_t nfailed;
     uint64_t retry_ns, began_ns;
+    struct px_twins *twins;
     bool replaced;           /* the writer's: rows that claim completeness are void */
     atomic_bool complete;    /* every directory has been scanned or made since */
     atomic_bool rebuilding;  /* set before anything is lost, cleared when every name is there */
@@ -107,12 +110,21 @@ int wg_px_index_get_dir(struct px_index *ix, const uint8_t number[8], struct wg_
 void wg_px_seen_save(struct px_index *ix);
 /* dir has been scanned: its rows were complete when its mtime was at. */
 void wg_px_seen_scanned(struct px_index *ix, wg_gfid dir, struct wg_time at);
-/* Is this very row there already? */
-bool wg_px_index_has(struct px_index *ix, wg_gfid dir, const char *name, wg_gfid gfid, uint8_t type);
+/* Is this very row there already, of what has been applied? *ret_elsewhere: gfid has a row, of another name. */
+bool wg_px_index_has(struct px_index *ix, wg_gfid dir, const char *name, wg_gfid gfid, uint8_t type,
+                     bool *ret_elsewhere);
 int wg_px_index_log(struct px_index *ix, struct px_jrow *row, const char *name);
 /* Scans one directory: adds rows for all names, then notes it as complete. As the brick at return. */
 int wg_px_index_scan(struct px_index *ix, struct px_inode *dir);
 void wg_px_index_want_scan(struct px_index *ix, wg_gfid dir);
+int wg_px_twins_start(struct px_index *ix);
+void wg_px_twins_stop(struct px_index *ix);
+void wg_px_twins_dump(struct px_index *ix, struct wg_dump *d);
+/*
+ * name, which holds gfid and is not in the index: does another inode have the same gfid? Then the later one gets
+ * another. No name is locked. As the brick at return.
+ */
+int wg_px_twins_look(struct px_index *ix, struct px_inode *dir, const char *name, wg_gfid gfid);
 /* Queues the scan of the whole brick; the caller has noted that nothing is complete. */
 void wg_px_builder_whole(struct px_index *ix);
 /* Its progress, while there is one. */

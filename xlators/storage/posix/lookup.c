@@ -66,13 +66,16 @@ int wg_px_index_row(struct posix *px, wg_gfid dir, const char *name, wg_gfid *re
     return from_mdb(rc);
 }
 
-bool wg_px_index_has(struct px_index *ix, wg_gfid dir, const char *name, wg_gfid gfid, uint8_t type)
+bool wg_px_index_has(struct px_index *ix, wg_gfid dir, const char *name, wg_gfid gfid, uint8_t type,
+                     bool *ret_elsewhere)
 {
+    struct px_where w;
     struct name_key k;
     MDB_val key, val;
     MDB_txn *txn;
-    bool has;
+    bool has, known;
 
+    *ret_elsewhere = false;
     pthread_rwlock_rdlock(&ix->map);
     has = ix->env && mdb_txn_begin(ix->env, NULL, MDB_RDONLY, &txn) == 0;
     if (has) {
@@ -80,8 +83,9 @@ bool wg_px_index_has(struct px_index *ix, wg_gfid dir, const char *name, wg_gfid
         key = (MDB_val){ k.len, k.b };
         has = mdb_get(txn, ix->names, &key, &val) == 0 && val.mv_size >= 17 &&
               memcmp(val.mv_data, gfid.b, 16) == 0;
-        key = (MDB_val){ 16, gfid.b };
-        has = has && mdb_get(txn, ix->gfids, &key, &val) == 0;
+        known = wg_px_where_get(ix, txn, &gfid, 0, &w) == 0;
+        *ret_elsewhere = known && !(wg_gfid_eq(w.parent, dir) && strcmp(w.name, name) == 0);
+        has = has && known;
         mdb_txn_abort(txn);
     }
     pthread_rwlock_unlock(&ix->map);

@@ -178,6 +178,14 @@ static inline void wg_px_hold(struct px_inode *ino)
 {
     atomic_fetch_add(&ino->refs, 1);
 }
+/*
+ * The inode of a name gets a new gfid: it is a copy of another, xattrs and all. Its name is locked, and the table
+ * and ident know it not.
+ */
+int wg_px_renew(struct posix *px, struct px_inode *dir, const char *name, wg_gfid *ret);
+/* For status: copy (a name in the directory, or with NULL what fd is itself) had the gfid of first. Any thread. */
+void wg_px_twins_note(struct posix *px, int first, const char *first_name, int copy, const char *copy_name,
+                      bool mended);
 /* Only when it is in the table already; NULL otherwise. */
 struct px_inode *wg_px_peek(struct posix *px, wg_gfid gfid);
 void wg_px_release(struct posix *px, struct px_inode *ino);

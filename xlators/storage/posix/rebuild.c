@@ -113,8 +113,23 @@ int wg_px_readdir_page(int dirfd, bool is_root, const uint8_t *from, uint32_t fr
 
 /* ---- scanning ---------------------------------------------------------------------------------------- */
 
+/* Gfids whose rows may still wait in the journal: those of the batch under way. */
+struct lately {
+    wg_gfid gfid[BATCH];
+    unsigned n;
+};
+
+static bool was_lately(const struct lately *l, wg_gfid gfid)
+{
+    for (unsigned i = 0; i < l->n; i++)
+        if (wg_gfid_eq(l->gfid[i], gfid))
+            return true;
+    return false;
+}
+
 /* The gfid of a name, under its lock, so that a rename can't be between looking and adding. */
-static int scan_locked(struct px_index *ix, struct px_inode *dir, const char *name, struct px_row *ret)
+static int scan_locked(struct px_index *ix, struct px_inode *dir, const char *name, struct lately *l, bool sure,
+                       struct px_row *ret)
 {
     static const struct wg_cred brick;
     struct posix *px = ix->px;
@@ -122,6 +137,7 @@ static int scan_locked(struct px_index *ix, struct px_inode *dir, const char *na
     struct px_rec rec;
     struct statx st;
     int err = wg_px_stat_at(dir->fd, name, &st);
+    bool elsewhere;
 
     if (err)
         return err;
@@ -138,20 +154,34 @@ static int scan_locked(struct px_index *ix, struct px_inode *dir, const char *na
         ret->gfid = child->gfid;
         wg_px_release(px, child);
     }
-    if (wg_px_index_has(ix, dir->gfid, name, ret->gfid, ret->type))
+    if (wg_px_index_has(ix, dir->gfid, name, ret->gfid, ret->type, &elsewhere))
         return 0;
+    if (!sure && (elsewhere || was_lately(l, ret->gfid)))
+        return EEXIST;
+    if (l->n < BATCH)
+        l->gfid[l->n++] = ret->gfid;
     return wg_px_index_add(px, dir->gfid, name, ret->gfid, ret->type, NULL, 0);
 }
 
-static int scan_name(struct px_index *ix, struct px_inode *dir, const char *name, struct px_row *ret)
+/* Another name with its gfid is there already: a link, or a copy with its xattrs. */
+static int scan_name(struct px_index *ix, struct px_inode *dir, const char *name, struct lately *l,
+                     struct px_row *ret)
 {
     struct px_at at = { dir->gfid, name };
     struct px_names held;
-    int err;
+    int err = EEXIST;
 
-    wg_px_lock_names(ix->px, &held, &at, 1);
-    err = scan_locked(ix, dir, name, ret);
-    wg_px_unlock_names(ix->px, &held);
+    for (unsigned i = 0; err == EEXIST && i < 2; i++) {
+        wg_px_lock_names(ix->px, &held, &at, 1);
+        err = scan_locked(ix, dir, name, l, i > 0, ret);
+        wg_px_unlock_names(ix->px, &held);
+        if (err == EEXIST) {
+            int e = wg_px_twins_look(ix, dir, name, ret->gfid);
+
+            if (e)
+                return e;
+        }
+    }
     return err;
 }
 
@@ -186,6 +216,7 @@ static bool passable(int err)
 static int scan_names(struct px_index *ix, struct px_inode *dir, DIR *d, bool deep)
 {
     uint64_t began = wg_now_ns();
+    struct lately lately = { .n = 0 };
     struct dirent *e;
     unsigned n = 0;
     int err = 0, failed = 0;
@@ -195,9 +226,14 @@ static int scan_names(struct px_index *ix, struct px_inode *dir, DIR *d, bool de
 
         if (skipped(dir == ix->px->root, e->d_name) || strlen(e->d_name) > WG_NAME_MAX)
             continue;
-        if (++n % BATCH == 0 && deep && !rest(ix, &began))
-            return ECANCELED;
-        err = scan_name(ix, dir, e->d_name, &row);
+        if (++n % BATCH == 0) {
+            if (deep && !rest(ix, &began))
+                return ECANCELED;
+            (void)wg_px_index_flush(ix->px); /* a full disk: lists then read the directory */
+            lately.n = 0;
+        }
+        row.type = WG_NONE;
+        err = scan_name(ix, dir, e->d_name, &lately, &row);
         if (err && !passable(err))
             failed = err; /* the others first */
         if (err)
@@ -466,4 +502,5 @@ void wg_px_builder_dump(struct px_index *ix, struct wg_dump *d)
 void wg_px_index_notes(struct posix *px, struct wg_dump *d)
 {
     wg_px_builder_dump(px->index, d);
+    wg_px_twins_dump(px->index, d);
 }

@@ -230,6 +230,37 @@ static int give_record(struct posix *px, const struct px_inode *dir, const char 
     return 0;
 }
 
+int wg_px_renew(struct posix *px, struct px_inode *dir, const char *name, wg_gfid *ret)
+{
+    struct px_rec rec;
+    struct statx st;
+    int fd = open_at(dir->fd, name), err;
+
+    if (fd < 0)
+        return errno;
+    err = wg_px_stat(fd, &st);
+    if (err == 0)
+        err = give_record(px, dir, name, fd, &st, true, &rec);
+    close(fd);
+    if (err == 0)
+        *ret = rec.gfid;
+    return err;
+}
+
+/* A copy was met while the one it is of is open. */
+static int part(struct posix *px, struct px_inode *dir, const char *name, int fd, const struct statx *st,
+                struct px_rec *rec)
+{
+    struct px_inode *first = wg_px_peek(px, rec->gfid);
+    int err = give_record(px, dir, name, fd, st, true, rec);
+
+    if (first) {
+        wg_px_twins_note(px, first->fd, NULL, dir->fd, name, err == 0);
+        wg_px_release(px, first);
+    }
+    return err;
+}
+
 /* ---- names ---------------------------------------------------------------------------------- */
 
 /*
@@ -254,7 +285,7 @@ static int meet(struct posix *px, struct px_inode *dir, const char *name, struct
         if (err == ENODATA)
             err = give_record(px, dir, name, fd, st, false, &rec);
         else if (err == 0 && is_copy(px, &rec, st))
-            err = give_record(px, dir, name, fd, st, true, &rec);
+            err = part(px, dir, name, fd, st, &rec);
     }
     if (err) {
         close(fd);
