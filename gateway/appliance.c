@@ -243,10 +243,11 @@ static struct wg_appliance_ports ports(const struct appliance *a)
     return p;
 }
 
+/* On the control socket's thread. A door that is being stopped is gone before: the lock. */
 static void status(cJSON *answer, void *arg)
 {
     struct appliance *a = arg;
-    struct wg_appliance_ports p = ports(a);
+    struct wg_appliance_ports p;
     const struct wg_set_volume *v;
     const struct wg_set_export *e;
     struct wg_nfs_counts nfs;
@@ -254,6 +255,7 @@ static void status(cJSON *answer, void *arg)
     cJSON *list, *door;
 
     pthread_mutex_lock(&a->lock);
+    p = ports(a);
     v = a->s->volumes.items;
     e = a->s->exports.items;
     list = cJSON_AddArrayToObject(answer, "volumes");
@@ -268,7 +270,6 @@ static void status(cJSON *answer, void *arg)
     list = cJSON_AddArrayToObject(answer, "exports");
     for (unsigned i = 0; i < a->s->exports.n; i++)
         cJSON_AddItemToArray(list, cJSON_CreateString(e[i].path));
-    pthread_mutex_unlock(&a->lock);
     if (a->nfs_up) {
         door = cJSON_AddObjectToObject(answer, "nfs");
         cJSON_AddNumberToObject(door, "port", p.nfs);
@@ -290,6 +291,7 @@ static void status(cJSON *answer, void *arg)
         cJSON_AddNumberToObject(door, "bytes_in", (double)s3.bytes_in);
         cJSON_AddNumberToObject(door, "bytes_out", (double)s3.bytes_out);
     }
+    pthread_mutex_unlock(&a->lock);
 }
 
 /* The front doors by the new settings, over volumes that are there already. */
@@ -365,14 +367,22 @@ static void reload(void *arg)
 static int stop(struct appliance *a)
 {
     unsigned drain = (unsigned)a->s->drain_ms;
+    struct wg_s3 *s3;
+    bool nfs_up;
     int err = 0;
 
     wg_daemon_stopping(a->s->drain_ms + 5000);
     wg_volumes_drain();
-    if (a->nfs_up)
+    pthread_mutex_lock(&a->lock); /* status() asks no door from here on */
+    s3 = a->s3;
+    nfs_up = a->nfs_up;
+    a->s3 = NULL;
+    a->nfs_up = false;
+    pthread_mutex_unlock(&a->lock);
+    if (nfs_up)
         err = wg_nfs_stop(drain);
-    if (a->s3)
-        wg_s3_stop(a->s3, drain);
+    if (s3)
+        wg_s3_stop(s3, drain);
     wg_co_cancel_all(); /* flows that no client waits for any more */
     if (err || wg_process_drain(a->s->drain_ms)) {
         wg_error("%u calls are still under way after %u ms: stopped without them",
