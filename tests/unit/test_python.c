@@ -511,6 +511,18 @@ START_TEST(timers_and_tasks_of_its_own_run_and_end_with_it)
 }
 END_TEST
 
+START_TEST(a_process_that_ends_does_not_wait_for_its_tasks)
+{
+    struct wg_graph *g = graph_of("Own");
+
+    wait_for(g, "spawned_tasks", 1);
+    wg_graph_drain(g);
+    no_call_is_left();
+    ck_assert_int_eq(lookup(g, "name"), 0); /* clients are served to the end */
+    graph_end(g);
+}
+END_TEST
+
 /* --- all that goes wrong --- */
 
 static const struct {
@@ -878,6 +890,7 @@ int main(void)
     tcase_add_test(t, who_sleeps_past_the_deadline_is_closed);
     tcase_add_test(t, a_graph_that_stops_does_not_wait_for_sleepers);
     tcase_add_test(t, timers_and_tasks_of_its_own_run_and_end_with_it);
+    tcase_add_test(t, a_process_that_ends_does_not_wait_for_its_tasks);
     tcase_add_test(t, nothing_that_a_method_does_wrong_loses_its_call);
     tcase_add_loop_test(t, a_file_that_is_wrong_is_refused_in_one_line, 0, sizeof unfit / sizeof *unfit);
     tcase_add_test(t, classes_that_are_wrong_are_refused);

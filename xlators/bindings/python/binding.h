@@ -210,8 +210,8 @@ extern const struct wg_option wg_py_base_options[];
 void wg_py_handle(struct wg_frame *f); /* without the GIL */
 /* Runs fn(call, *args) as a task without a client. 0, or -1 with an exception. */
 int wg_py_spawn(struct wg_py *p, struct wg_py_code *code, PyObject *fn, PyObject *args);
-/* Answers calls that sleep, from now on too, with EAGAIN. Without the GIL. */
-void wg_py_tasks_drain(struct wg_py *p);
+/* Answers calls that sleep, from now on too, with EAGAIN; ending: the spawned ones end, too. Without the GIL. */
+void wg_py_tasks_drain(struct wg_py *p, bool ending);
 /* Ends the spawned ones, and waits until they have. Without the GIL. */
 void wg_py_tasks_stop(struct wg_py *p);
 

@@ -101,7 +101,7 @@ static int py_start(struct wg_xlator *xl)
 
 static void py_drain(struct wg_xlator *xl)
 {
-    wg_py_tasks_drain(xl->priv);
+    wg_py_tasks_drain(xl->priv, xl->ending);
 }
 
 static void py_stop(struct wg_xlator *xl)

@@ -477,11 +477,15 @@ static void wake(struct wg_py *p, bool spawned)
             wg_timer_arm(&t->timer, 0, slept);
 }
 
-void wg_py_tasks_drain(struct wg_py *p)
+void wg_py_tasks_drain(struct wg_py *p, bool ending)
 {
     pthread_mutex_lock(&p->lock);
     p->draining = true;
     wake(p, false);
+    if (ending) { /* the process waits for their calls */
+        __atomic_store_n(&p->stopping, true, __ATOMIC_RELEASE);
+        wake(p, true);
+    }
     pthread_mutex_unlock(&p->lock);
 }
 
