@@ -21,6 +21,7 @@
 #   stop, start_again       quickstart --stop; the same appliance again
 #   brick_pid, gateway_pid  of this moment
 #   start_gateway, start_brick  after a kill
+#   second_gateway          another gateway over the appliance's brick; sets nfs2, mount2, http2, https2, second (its pid)
 #   client [OPTION].. -- CMD..  CMD in a Linux kernel that has the export mounted at $NFS_MNT
 #   s3curl ARGS..           curl with a signature
 #   $T                      a directory of the test, removed at the end
@@ -116,6 +117,19 @@ start_daemon() {                             # gateway or brick, after it was ki
 }
 start_gateway() { start_daemon gateway; }
 start_brick() { start_daemon brick; }
+second_gateway() {                           # a machine of its own but for the certificate; handles are alike, by their key
+    nfs2=$(free_port) mount2=$(free_port) http2=$(free_port) https2=$(free_port)
+    mkdir "$T/state2"
+    cp -p "$T"/a/gateway/{handle.key,users.db,users.db.key} "$T/state2/"
+    sed -e "s|/run/gateway.sock|/run/gateway2.sock|; s|/log/gateway.log|/log/gateway2.log|; s|state = .*|state = \"$T/state2\";|" \
+        -e "s| port = $WG_NFS_PORT;| port = $nfs2;|; s|mount-port = .*|mount-port = $mount2;|" \
+        -e "s| port = ${WG_S3_ENDPOINT##*:};| port = $http2;|; s|tls-port = .*|tls-port = $https2;|" \
+        "$T/a/conf/gateway.conf" >"$T/a/conf/gateway2.conf"
+    "$WG_BIN" gateway --config "$T/a/conf/gateway2.conf" >"$T/gateway2.out" 2>&1 &
+    second=$!
+    on_exit "kill $second 2>/dev/null; wait $second || true"
+    wait_for 30 "$WG_BIN" status --control "$T/a/run/gateway2.sock" --timeout 1
+}
 
 # --- clients -------------------------------------------------------------------------------------
 need_client() {

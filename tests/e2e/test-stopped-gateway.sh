@@ -4,18 +4,7 @@
 . "$(dirname "$0")/lib.sh"
 need python3
 start --layers '{ type = "performance/nl-cache"; }'
-# A second gateway, a machine of its own but for the certificate; with the handles' key, so that handles are alike.
-nfs2=$(free_port) mount2=$(free_port) http2=$(free_port) https2=$(free_port)
-mkdir "$T/state2"
-cp -p "$T"/a/gateway/{handle.key,users.db,users.db.key} "$T/state2/"
-sed -e "s|/run/gateway.sock|/run/gateway2.sock|; s|/log/gateway.log|/log/gateway2.log|; s|state = .*|state = \"$T/state2\";|" \
-    -e "s| port = $WG_NFS_PORT;| port = $nfs2;|; s|mount-port = .*|mount-port = $mount2;|" \
-    -e "s| port = ${WG_S3_ENDPOINT##*:};| port = $http2;|; s|tls-port = .*|tls-port = $https2;|" \
-    "$T/a/conf/gateway.conf" >"$T/a/conf/gateway2.conf"
-"$WG_BIN" gateway --config "$T/a/conf/gateway2.conf" >"$T/gateway2.out" 2>&1 &
-second=$!
-on_exit "kill $second 2>/dev/null; wait $second || true"
-wait_for 30 "$WG_BIN" status --control "$T/a/run/gateway2.sock" --timeout 1
+second_gateway
 cat >"$T/ask.py" <<'PY'
 import signal, os, sys
 import nfs3
