@@ -162,3 +162,66 @@ bool wg_match_may_block(const struct wg_xlator *xl)
     }
     return false;
 }
+
+/* --- sets of options --- */
+
+int wg_set_refuse(const struct wg_xlator *xl, const char *option, const char *takes)
+{
+    wg_error("%s: option '%s' is '%s'; it takes %s", xl->name, option, wg_opt_str(xl, option), takes);
+    return EINVAL;
+}
+
+int wg_sets_put(struct wg_xlator *xl, size_t size, int (*read)(struct wg_set *s, const struct wg_xlator *xl), bool learns)
+{
+    struct wg_sets *sets = xl->priv;
+    struct wg_set *old = atomic_load(&sets->now), *s = calloc(1, size);
+    int err = s ? read(s, xl) : ENOMEM;
+
+    if (!err)
+        err = wg_match_init(&s->match, xl);
+    if (err) {
+        free(s);
+        return err;
+    }
+    s->enabled = wg_opt_bool(xl, "enabled");
+    s->older = old;
+    s->names = old ? old->names : NULL;
+    if (!s->names && (learns || s->match.path) && !(s->names = wg_names_new())) {
+        wg_match_fini(&s->match);
+        free(s);
+        return ENOMEM;
+    }
+    atomic_store(&sets->now, s);
+    return 0;
+}
+
+void wg_sets_free(struct wg_sets *sets)
+{
+    struct wg_set *s = atomic_load(&sets->now), *older;
+
+    if (s)
+        wg_names_free(s->names); /* the newest knows them if there are any */
+    for (; s; s = older) {
+        older = s->older;
+        wg_match_fini(&s->match);
+        free(s);
+    }
+    atomic_store(&sets->now, NULL);
+}
+
+static void learnt(struct wg_frame *f)
+{
+    struct wg_sets *sets = f->this->priv;
+
+    if (!f->err)
+        wg_names_learn(atomic_load(&sets->now)->names, f);
+    wg_unwind(f, f->err);
+}
+
+void wg_set_pass(const struct wg_set *s, struct wg_frame *f)
+{
+    if (s->enabled && s->match.path && wg_names_teaches(f->op))
+        wg_wind(f, wg_child(f), learnt);
+    else
+        wg_pass(f, wg_child(f));
+}

@@ -43,4 +43,31 @@ int wg_match_percent(const char *text, uint64_t *ret);
  */
 bool wg_match_may_block(const struct wg_xlator *xl);
 
+/*
+ * The options of such a translator are a set: this, and its own after it. New options make a new set; a frame goes on
+ * with the one that it began with, so they all stay until the translator goes.
+ */
+struct wg_set {
+    struct wg_match match;
+    bool enabled;
+    struct wg_names *names; /* one of all sets; NULL: no path was ever asked for */
+    struct wg_set *older;
+};
+
+/* First in the translator's own struct, xl->priv. */
+struct wg_sets {
+    _Atomic(struct wg_set *) now;
+};
+
+/*
+ * For init and reload: a set of size bytes, zeroed, becomes the one of now. read fills in what is the class's own: 0, or
+ * an errno after a log line. learns: it wants names whether a path is given or not. On an error all is as it was.
+ */
+int wg_sets_put(struct wg_xlator *xl, size_t size, int (*read)(struct wg_set *s, const struct wg_xlator *xl), bool learns);
+void wg_sets_free(struct wg_sets *sets);
+/* EINVAL, after a log line: the option's value is not what it takes. */
+int wg_set_refuse(const struct wg_xlator *xl, const char *option, const char *takes);
+/* Passes f on, and learns names from its answer if the set needs them. */
+void wg_set_pass(const struct wg_set *s, struct wg_frame *f);
+
 #endif

@@ -14,15 +14,13 @@
 #define FOREVER_NS (365 * 86400000000000ull)
 
 struct conf {
-    struct wg_match match;
-    bool enabled, after, hold;
+    struct wg_set set; /* must be first */
+    bool after, hold;
     uint64_t delay_ns, jitter_ns, share;
-    struct conf *older;
 };
 
 struct delay {
-    _Atomic(struct conf *) conf;
-    struct wg_names *names;
+    struct wg_sets sets; /* must be first */
     struct wg_hold hold;
     atomic_uint_least64_t delayed, turn;
 };
@@ -43,45 +41,37 @@ static const struct wg_option options[] = {
     { 0 },
 };
 
-static int bad(const struct wg_xlator *xl, const char *option, const char *expects)
+static struct conf *conf_now(struct delay *p)
 {
-    wg_error("%s: option '%s' is '%s'; it takes %s", xl->name, option, wg_opt_str(xl, option), expects);
-    return EINVAL;
+    return (struct conf *)atomic_load_explicit(&p->sets.now, memory_order_acquire);
 }
 
-static int read_conf(struct conf *c, const struct wg_xlator *xl)
+static int read_conf(struct wg_set *set, const struct wg_xlator *xl)
 {
+    struct conf *c = (struct conf *)set;
     const char *when = wg_opt_str(xl, "when");
 
-    c->enabled = wg_opt_bool(xl, "enabled");
     c->hold = wg_opt_bool(xl, "hold");
     c->delay_ns = (uint64_t)wg_opt_int(xl, "delay") * 1000000u;
     c->jitter_ns = (uint64_t)wg_opt_int(xl, "jitter") * 1000000u;
     c->after = strcmp(when, "after") == 0;
     if (!c->after && strcmp(when, "before") != 0)
-        return bad(xl, "when", "before or after");
+        return wg_set_refuse(xl, "when", "before or after");
     if (wg_match_percent(wg_opt_str(xl, "rate"), &c->share))
-        return bad(xl, "rate", "a percentage from 0% to 100%");
-    return wg_match_init(&c->match, xl);
+        return wg_set_refuse(xl, "rate", "a percentage from 0% to 100%");
+    return 0;
 }
 
 static int delay_reload(struct wg_xlator *xl)
 {
     struct delay *p = xl->priv;
-    struct conf *c = calloc(1, sizeof *c), *old = atomic_load(&p->conf);
-    int err = c ? read_conf(c, xl) : ENOMEM;
+    const struct conf *old = conf_now(p), *now;
+    int err = wg_sets_put(xl, sizeof *now, read_conf, false);
 
-    if (!err && c->match.path && !p->names) {
-        p->names = wg_names_new();
-        err = p->names ? 0 : ENOMEM;
-    }
-    if (err) {
-        free(c);
+    if (err)
         return err;
-    }
-    c->older = old;
-    atomic_store(&p->conf, c);
-    if (!c->enabled || (old && old->hold && !c->hold))
+    now = conf_now(p);
+    if (!now->set.enabled || (old && old->hold && !now->hold))
         wg_hold_release(&p->hold);
     return 0;
 }
@@ -100,9 +90,9 @@ static uint64_t chance(struct delay *p)
 /* Options may have let all go since c was read. */
 static bool let_go(struct delay *p, const struct conf *c)
 {
-    const struct conf *now = atomic_load(&p->conf);
+    const struct conf *now = conf_now(p);
 
-    return now != c && (!now->enabled || (c->hold && !now->hold));
+    return now != c && (!now->set.enabled || (c->hold && !now->hold));
 }
 
 static void wait_for(struct wg_frame *f, struct conf *c, wg_handler *go)
@@ -128,15 +118,6 @@ static void answer(struct wg_frame *f)
     wg_unwind(f, f->err);
 }
 
-static void learnt(struct wg_frame *f)
-{
-    struct delay *p = f->this->priv;
-
-    if (!f->err)
-        wg_names_learn(p->names, f);
-    wg_unwind(f, f->err);
-}
-
 static void executed(struct wg_frame *f)
 {
     struct local *l = f->local;
@@ -150,20 +131,18 @@ static void executed(struct wg_frame *f)
 static void delay_any(struct wg_frame *f)
 {
     struct delay *p = f->this->priv;
-    struct conf *c = atomic_load_explicit(&p->conf, memory_order_acquire);
+    struct conf *c = conf_now(p);
     struct local *l = f->local;
-    bool slow = c->enabled && (c->hold || c->delay_ns || c->jitter_ns) &&
-                wg_match_frame(&c->match, p->names, f) && (uint32_t)chance(p) < c->share;
+    bool slow = c->set.enabled && (c->hold || c->delay_ns || c->jitter_ns) &&
+                wg_match_frame(&c->set.match, c->set.names, f) && (uint32_t)chance(p) < c->share;
 
     l->conf = c;
     if (slow && c->after)
         wg_wind(f, wg_child(f), executed);
     else if (slow)
         wait_for(f, c, go_on);
-    else if (c->enabled && c->match.path && wg_names_teaches(f->op))
-        wg_wind(f, wg_child(f), learnt);
     else
-        wg_pass(f, wg_child(f));
+        wg_set_pass(&c->set, f);
 }
 
 /* --- the class --- */
@@ -172,12 +151,7 @@ static void delay_fini(struct wg_xlator *xl)
 {
     struct delay *p = xl->priv;
 
-    for (struct conf *c = p->conf, *older; c; c = older) {
-        older = c->older;
-        wg_match_fini(&c->match);
-        free(c);
-    }
-    wg_names_free(p->names);
+    wg_sets_free(&p->sets);
     wg_hold_fini(&p->hold);
     free(p);
     xl->priv = NULL;
@@ -207,7 +181,7 @@ static void delay_dump(struct wg_xlator *xl, struct wg_dump *d)
 {
     struct delay *p = xl->priv;
 
-    wg_dump_bool(d, "enabled", atomic_load(&p->conf)->enabled);
+    wg_dump_bool(d, "enabled", conf_now(p)->set.enabled);
     wg_dump_u64(d, "delayed", atomic_load(&p->delayed));
     wg_dump_u64(d, "held", wg_hold_count(&p->hold));
 }

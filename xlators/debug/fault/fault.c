@@ -15,19 +15,17 @@
 #include "xlators/debug/match.h"
 
 struct conf {
-    struct wg_match match;
-    bool enabled, after;
+    struct wg_set set;   /* must be first */
+    bool after;
     int err;
     uint64_t share;      /* of 2^32 */
     uint64_t nth, count; /* 0: not by number; no bound */
     uint64_t seed, delay_ns;
     atomic_uint_least64_t seen, hits; /* since these options came */
-    struct conf *older;
 };
 
 struct fault {
-    _Atomic(struct conf *) conf;
-    struct wg_names *names; /* made when the first path is given */
+    struct wg_sets sets; /* must be first */
     struct wg_hold hold;
 };
 
@@ -56,57 +54,39 @@ static const struct wg_option options[] = {
 
 /* --- options --- */
 
-static void conf_free(struct conf *c)
+static struct conf *conf_now(struct fault *p)
 {
-    wg_match_fini(&c->match);
-    free(c);
+    return (struct conf *)atomic_load_explicit(&p->sets.now, memory_order_acquire);
 }
 
-static int bad(const struct wg_xlator *xl, const char *option, const char *expects)
+static int read_conf(struct wg_set *set, const struct wg_xlator *xl)
 {
-    wg_error("%s: option '%s' is '%s'; it takes %s", xl->name, option, wg_opt_str(xl, option), expects);
-    return EINVAL;
-}
-
-static int read_conf(struct conf *c, const struct wg_xlator *xl)
-{
+    struct conf *c = (struct conf *)set;
     const char *error = wg_opt_str(xl, "error"), *when = wg_opt_str(xl, "when");
 
-    c->enabled = wg_opt_bool(xl, "enabled");
     c->nth = (uint64_t)wg_opt_int(xl, "nth");
     c->count = (uint64_t)wg_opt_int(xl, "count");
     c->seed = (uint64_t)wg_opt_int(xl, "seed");
     c->delay_ns = (uint64_t)wg_opt_int(xl, "delay") * 1000000u;
     c->after = strcmp(when, "after") == 0;
     if (!c->after && strcmp(when, "before") != 0)
-        return bad(xl, "when", "before or after");
+        return wg_set_refuse(xl, "when", "before or after");
     if (wg_match_percent(wg_opt_str(xl, "rate"), &c->share))
-        return bad(xl, "rate", "a percentage from 0% to 100%");
+        return wg_set_refuse(xl, "rate", "a percentage from 0% to 100%");
     c->err = strcmp(error, "none") == 0 ? 0 : wg_match_errno(error, strlen(error));
     if (!c->err && strcmp(error, "none") != 0)
-        return bad(xl, "error", "the name of an errno, as ENOSPC, or none");
-    return wg_match_init(&c->match, xl);
+        return wg_set_refuse(xl, "error", "the name of an errno, as ENOSPC, or none");
+    return 0;
 }
 
 static int fault_reload(struct wg_xlator *xl)
 {
     struct fault *p = xl->priv;
-    struct conf *c = calloc(1, sizeof *c);
-    int err = c ? read_conf(c, xl) : ENOMEM;
+    int err = wg_sets_put(xl, sizeof(struct conf), read_conf, false);
 
-    if (!err && c->match.path && !p->names) {
-        p->names = wg_names_new();
-        err = p->names ? 0 : ENOMEM;
-    }
-    if (err) {
-        free(c);
-        return err;
-    }
-    c->older = atomic_load(&p->conf);
-    atomic_store(&p->conf, c);
-    if (!c->enabled)
+    if (!err && !conf_now(p)->set.enabled)
         wg_hold_release(&p->hold);
-    return 0;
+    return err;
 }
 
 /* --- fops --- */
@@ -121,11 +101,11 @@ static uint32_t dice(uint64_t seed, uint64_t n)
     return (uint32_t)((x ^ x >> 31) >> 32);
 }
 
-static bool picked(struct fault *p, struct conf *c, const struct wg_frame *f)
+static bool picked(struct conf *c, const struct wg_frame *f)
 {
     uint64_t n;
 
-    if (!wg_match_frame(&c->match, p->names, f))
+    if (!wg_match_frame(&c->set.match, c->set.names, f))
         return false;
     n = atomic_fetch_add(&c->seen, 1) + 1;
     if (c->nth ? n != c->nth : dice(c->seed, n) >= c->share)
@@ -134,15 +114,6 @@ static bool picked(struct fault *p, struct conf *c, const struct wg_frame *f)
         return false;
     n = atomic_fetch_add(&c->hits, 1);
     return !c->count || n < c->count;
-}
-
-static void learnt(struct wg_frame *f)
-{
-    struct fault *p = f->this->priv;
-
-    if (!f->err)
-        wg_names_learn(p->names, f);
-    wg_unwind(f, f->err);
 }
 
 static void strike(struct wg_frame *f)
@@ -181,17 +152,11 @@ static void executed(struct wg_frame *f)
 
 static void fault_any(struct wg_frame *f)
 {
-    struct fault *p = f->this->priv;
-    struct conf *c = atomic_load_explicit(&p->conf, memory_order_acquire);
+    struct conf *c = conf_now(f->this->priv);
     struct local *l = f->local;
 
-    if (!c->enabled || !picked(p, c, f)) {
-        if (c->enabled && c->match.path && wg_names_teaches(f->op))
-            wg_wind(f, wg_child(f), learnt);
-        else
-            wg_pass(f, wg_child(f));
-        return;
-    }
+    if (!c->set.enabled || !picked(c, f))
+        return wg_set_pass(&c->set, f);
     l->conf = c;
     wg_debug("%s: call %llu: %s %s with %s", f->this->name, (unsigned long long)f->call->id,
              c->delay_ns ? "delays" : "fails", wg_op_name(f->op), c->err ? wg_error_name(c->err) : "no error");
@@ -207,11 +172,7 @@ static void fault_fini(struct wg_xlator *xl)
 {
     struct fault *p = xl->priv;
 
-    for (struct conf *c = p->conf, *older; c; c = older) {
-        older = c->older;
-        conf_free(c);
-    }
-    wg_names_free(p->names);
+    wg_sets_free(&p->sets);
     wg_hold_fini(&p->hold);
     free(p);
     xl->priv = NULL;
@@ -240,9 +201,9 @@ static void fault_drain(struct wg_xlator *xl)
 static void fault_dump(struct wg_xlator *xl, struct wg_dump *d)
 {
     struct fault *p = xl->priv;
-    const struct conf *c = atomic_load(&p->conf);
+    const struct conf *c = conf_now(p);
 
-    wg_dump_bool(d, "enabled", c->enabled);
+    wg_dump_bool(d, "enabled", c->set.enabled);
     wg_dump_u64(d, "matched", atomic_load(&c->seen));
     wg_dump_u64(d, "struck", atomic_load(&c->hits));
     wg_dump_u64(d, "held", wg_hold_count(&p->hold));

@@ -24,18 +24,16 @@
 #define ANSWERED 2000 /* lines that one `windgate trace` gets at most */
 
 struct conf {
-    struct wg_match match;
-    bool enabled, ring, log;
+    struct wg_set set;    /* must be first */
+    bool ring, log;
     uint64_t slower_ns;
     bool ok, failed;      /* which results */
     int errs[16], nerrs;  /* with failed: only these; none: any */
-    struct conf *older;
 };
 
 struct trace {
+    struct wg_sets sets; /* must be first */
     struct wg_xlator *xl;
-    _Atomic(struct conf *) conf;
-    struct wg_names *names;
     struct wg_ring ring;
     struct trace *next; /* of all, for the report */
 };
@@ -63,6 +61,11 @@ static const struct wg_option options[] = {
 
 /* --- options --- */
 
+static struct conf *conf_now(struct trace *p)
+{
+    return (struct conf *)atomic_load_explicit(&p->sets.now, memory_order_acquire);
+}
+
 static int read_errors(struct conf *c, const struct wg_xlator *xl)
 {
     const char *at = wg_opt_str(xl, "errors");
@@ -89,40 +92,20 @@ static int read_errors(struct conf *c, const struct wg_xlator *xl)
     return 0;
 }
 
-static int read_conf(struct conf *c, const struct wg_xlator *xl)
+static int read_conf(struct wg_set *set, const struct wg_xlator *xl)
 {
+    struct conf *c = (struct conf *)set;
     const char *to = wg_opt_str(xl, "to");
-    int err;
 
-    c->enabled = wg_opt_bool(xl, "enabled");
     c->slower_ns = (uint64_t)wg_opt_int(xl, "slower-than") * 1000000u;
     c->ring = strcmp(to, "ring") == 0 || strcmp(to, "both") == 0;
     c->log = strcmp(to, "log") == 0 || strcmp(to, "both") == 0;
-    if (!c->ring && !c->log) {
-        wg_error("%s: option 'to' is '%s'; it takes ring, log or both", xl->name, to);
-        return EINVAL;
-    }
-    err = read_errors(c, xl);
-    return err ? err : wg_match_init(&c->match, xl);
+    return c->ring || c->log ? read_errors(c, xl) : wg_set_refuse(xl, "to", "ring, log or both");
 }
 
 static int trace_reload(struct wg_xlator *xl)
 {
-    struct trace *p = xl->priv;
-    struct conf *c = calloc(1, sizeof *c);
-    int err = c ? read_conf(c, xl) : ENOMEM;
-
-    if (!err && !p->names) {
-        p->names = wg_names_new();
-        err = p->names ? 0 : ENOMEM;
-    }
-    if (err) {
-        free(c);
-        return err;
-    }
-    c->older = atomic_load(&p->conf);
-    atomic_store(&p->conf, c);
-    return 0;
+    return wg_sets_put(xl, sizeof(struct conf), read_conf, true);
 }
 
 /* --- fops --- */
@@ -164,7 +147,7 @@ static size_t put_text(char *line, size_t at, size_t size, const char *fmt, ...)
 }
 
 /* One line: who, what, on what, with which result, in what time; then arguments and results. */
-static size_t describe(struct trace *p, const struct wg_frame *f, uint64_t ns, char *line, size_t at,
+static size_t describe(const struct conf *c, const struct wg_frame *f, uint64_t ns, char *line, size_t at,
                        size_t size)
 {
     const struct wg_call *call = f->call;
@@ -173,7 +156,7 @@ static size_t describe(struct trace *p, const struct wg_frame *f, uint64_t ns, c
     at = put_text(line, at, size, "%s call=%llu client=%.*s uid=%u %s ", f->this->name,
                   (unsigned long long)call->id, (int)call->client.len, call->client.len ? call->client.s : "",
                   call->cred.uid, wg_op_name(f->op));
-    at = put_text(line, at, size, "%s", wg_names_path(p->names, f->op, f->in, text, 256));
+    at = put_text(line, at, size, "%s", wg_names_path(c->set.names, f->op, f->in, text, 256));
     at = put_text(line, at, size, " %s %llu.%lluus (", f->err ? wg_error_name(f->err) : "OK",
                   (unsigned long long)ns / 1000, (unsigned long long)ns / 100 % 10);
     at = put_text(line, at, size, "%s) = (", wg_show_record(f->op, false, f->in, text, sizeof text));
@@ -184,7 +167,7 @@ static size_t describe(struct trace *p, const struct wg_frame *f, uint64_t ns, c
 static void note(struct trace *p, const struct conf *c, const struct wg_frame *f, uint64_t ns)
 {
     char line[WG_TRACE_LINE];
-    size_t head = put_time(line, sizeof line), len = describe(p, f, ns, line, head, sizeof line);
+    size_t head = put_time(line, sizeof line), len = describe(c, f, ns, line, head, sizeof line);
 
     if (c->ring)
         wg_ring_add(&p->ring, line, len);
@@ -199,7 +182,7 @@ static void traced(struct wg_frame *f)
     uint64_t ns = wg_now_ns() - l->begin_ns;
 
     if (!f->err && wg_names_teaches(f->op))
-        wg_names_learn(p->names, f);
+        wg_names_learn(l->conf->set.names, f);
     /* What io-threads above tries again has not been answered yet. */
     if (!l->pass && ns >= l->conf->slower_ns && wanted(l->conf, f->err) &&
         !(f->err == EWOULDBLOCK && f->call->nowait))
@@ -209,16 +192,15 @@ static void traced(struct wg_frame *f)
 
 static void trace_any(struct wg_frame *f)
 {
-    struct trace *p = f->this->priv;
-    struct conf *c = atomic_load_explicit(&p->conf, memory_order_acquire);
+    struct conf *c = conf_now(f->this->priv);
     struct local *l;
     bool pass;
 
-    if (!c->enabled) {
+    if (!c->set.enabled) {
         wg_pass(f, wg_child(f));
         return;
     }
-    pass = !wg_match_frame(&c->match, p->names, f);
+    pass = !wg_match_frame(&c->set.match, c->set.names, f);
     if (pass && !wg_names_teaches(f->op)) {
         wg_pass(f, wg_child(f));
         return;
@@ -258,7 +240,7 @@ static void report_one(struct trace *p, const cJSON *request, cJSON *list)
     uint32_t max = (uint32_t)number_of(request, "max", 100, ANSWERED);
 
     cJSON_AddStringToObject(item, "xlator", p->xl->name);
-    cJSON_AddBoolToObject(item, "enabled", atomic_load(&p->conf)->enabled);
+    cJSON_AddBoolToObject(item, "enabled", conf_now(p)->set.enabled);
     wg_ring_each(&p->ring, after < 0 ? 0 : (uint64_t)after, max, after < 0, add_line, lines);
     cJSON_AddItemToObject(item, "lines", lines);
     cJSON_AddItemToArray(list, item);
@@ -306,12 +288,7 @@ static void trace_fini(struct wg_xlator *xl)
     struct trace *p = xl->priv;
 
     leave(p);
-    for (struct conf *c = p->conf, *older; c; c = older) {
-        older = c->older;
-        wg_match_fini(&c->match);
-        free(c);
-    }
-    wg_names_free(p->names);
+    wg_sets_free(&p->sets);
     wg_ring_fini(&p->ring);
     free(p);
     xl->priv = NULL;
@@ -350,7 +327,7 @@ static void trace_dump(struct wg_xlator *xl, struct wg_dump *d)
 {
     struct trace *p = xl->priv;
 
-    wg_dump_bool(d, "enabled", atomic_load(&p->conf)->enabled);
+    wg_dump_bool(d, "enabled", conf_now(p)->set.enabled);
     wg_dump_array(d, "newest_lines");
     wg_ring_each(&p->ring, 0, DUMPED, 1, dump_line, d);
     wg_dump_end(d);
