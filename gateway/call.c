@@ -33,7 +33,7 @@ struct wg_fan {
 static struct {
     pthread_mutex_t lock;
     struct wg_call *first;
-} shards[WG_CALL_SHARDS];
+} shards[WG_CALL_SHARDS] = { [0 ... WG_CALL_SHARDS - 1] = { .lock = PTHREAD_MUTEX_INITIALIZER } };
 
 static atomic_uint live;
 static __thread unsigned depth;
@@ -88,12 +88,6 @@ static uint64_t new_id(void)
     return at++;
 }
 
-static void init_shards(void)
-{
-    for (int i = 0; i < WG_CALL_SHARDS; i++)
-        pthread_mutex_init(&shards[i].lock, NULL);
-}
-
 /*
  * A graph is counted in under the shard's lock, together with the reading of which graph it is. Who
  * replaces it takes each of these locks afterwards (wg_graph_idle): so a call is either counted in the
@@ -101,9 +95,6 @@ static void init_shards(void)
  */
 static int register_call(struct wg_call *call, struct wg_volume *volume)
 {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-
-    pthread_once(&once, init_shards);
     call->shard = wg_thread_number() % WG_CALL_SHARDS;
     pthread_mutex_lock(&shards[call->shard].lock);
     if (volume) {
