@@ -497,6 +497,18 @@ class Steady(Xlator):
 
     def __init__(self):
         self.last = windgate.Lru(100)
+        self.ticks = 0
+
+    def start(self):
+        self.tick()
+
+    def tick(self):
+        self.ticks += 1
+        self.timer(0.001, self.tick)
+        self.timer(1000, self.tick).cancel()
+
+    def dump(self):
+        return {'ticks': self.ticks}
 
     def lookup(self, call, args):
         call.state = [args]

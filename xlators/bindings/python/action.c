@@ -343,6 +343,15 @@ PyTypeObject wg_py_pass_type = {
 
 static PyObject *fail;
 
+void wg_py_set_fail(int err)
+{
+    PyObject *n = PyLong_FromLong(err);
+
+    if (n)
+        PyErr_SetObject(fail, n);
+    Py_XDECREF(n);
+}
+
 int wg_py_take_fail(void)
 {
     PyObject *type, *value, *trace, *args;

@@ -129,6 +129,8 @@ struct wg_py_wait {          /* sleep, offload */
 extern PyTypeObject wg_py_call_type, wg_py_wind_type, wg_py_unwind_type, wg_py_wait_type, wg_py_pass_type;
 int wg_py_actions_init(PyObject *module);
 struct wg_py_call *wg_py_call_new(struct wg_call *call, unsigned op, struct wg_py_task *task);
+/* Sets windgate.Fail(err): an end without a traceback. */
+void wg_py_set_fail(int err);
 /* The errno of a windgate.Fail that is set (cleared then), or 0. */
 int wg_py_take_fail(void);
 
@@ -158,6 +160,7 @@ struct wg_py_code {
     struct { PyObject *fn; const char *where; } method[WG_OP_MAX];
     PyObject *invalidate, *dump;
     bool started;            /* its stop() runs when the last call has left it */
+    bool retired;            /* replaced: its own tasks end; changed with the GIL and p->lock, read with either */
 };
 
 struct wg_py_file_id {
@@ -210,6 +213,8 @@ extern const struct wg_option wg_py_base_options[];
 void wg_py_handle(struct wg_frame *f); /* without the GIL */
 /* Runs fn(call, *args) as a task without a client. 0, or -1 with an exception. */
 int wg_py_spawn(struct wg_py *p, struct wg_py_code *code, PyObject *fn, PyObject *args);
+/* code is replaced: the tasks that it spawned end at their next step. */
+void wg_py_tasks_retire(struct wg_py *p, struct wg_py_code *code);
 /* Answers calls that sleep, from now on too, with EAGAIN; ending: the spawned ones end, too. Without the GIL. */
 void wg_py_tasks_drain(struct wg_py *p, bool ending);
 /* Ends the spawned ones, and waits until they have. Without the GIL. */

@@ -157,7 +157,7 @@ static PyObject *core_spawn(PyObject *self, PyObject *args)
         return NULL;
     if (!c->code)
         return PyErr_Format(PyExc_RuntimeError, "spawn in start(), not in __init__");
-    if (c->p->stopping)
+    if (c->p->stopping || c->code->retired)
         return PyErr_Format(PyExc_RuntimeError, "the translator is being stopped");
     rest = PyTuple_GetSlice(args, 1, PyTuple_GET_SIZE(args));
     bad = rest ? wg_py_spawn(c->p, c->code, PyTuple_GET_ITEM(args, 0), rest) : -1;

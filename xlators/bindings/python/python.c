@@ -154,8 +154,10 @@ static struct wg_py_code *successor(struct wg_py *p, PyObject *cls, struct wg_py
     if (!bad)
         return code;
     wg_py_exception_line(why, size);
-    if (code)
+    if (code) {
+        wg_py_tasks_retire(p, code);
         wg_py_code_unref(code);
+    }
     return NULL;
 }
 
@@ -177,6 +179,7 @@ static int change_code(struct wg_py *p, bool *ret_fits, char *why, size_t size)
     if (!code)
         return *ret_fits ? EINVAL : 0;
     wg_py_core_quiet(old->core);
+    wg_py_tasks_retire(p, old);
     use_code(p, code);
     p->reloads++;
     wg_py_code_unref(old);

@@ -120,8 +120,8 @@ static int take_wind(struct wg_py_task *t, struct wg_py_wind *w, bool yielded)
         PyErr_SetString(PyExc_TypeError, "then= is for methods that return; the yield itself gives the reply");
         return -1;
     }
-    if (t->p->stopping && !t->f) {
-        PyErr_SetString(PyExc_RuntimeError, "the translator is being stopped");
+    if (!t->f && (t->p->stopping || t->code->retired)) {
+        wg_py_set_fail(EAGAIN); /* it ends here, and that is no fault of its */
         return -1;
     }
     if (!t->f && wg_py_next_call(t))
@@ -369,6 +369,12 @@ void wg_py_list_out(struct wg_py_task *t)
         t->next->link = t->link;
 }
 
+/* Nobody may wait any more. Under p->lock, or with the GIL as a hint. */
+static bool gives_up(const struct wg_py_task *t)
+{
+    return t->f ? t->p->draining : t->p->stopping || t->code->retired;
+}
+
 static void slept(struct wg_timer *timer)
 {
     struct wg_py_task *t = TASK_OF(timer, timer);
@@ -378,7 +384,7 @@ static void slept(struct wg_timer *timer)
     pthread_mutex_lock(&t->p->lock);
     if (t->f)
         wg_py_list_out(t);
-    give_up = t->f ? t->p->draining : t->p->stopping;
+    give_up = gives_up(t);
     pthread_mutex_unlock(&t->p->lock);
     wg_py_enter();
     if (give_up || (deadline && wg_now_ns() >= deadline)) {
@@ -397,7 +403,7 @@ static void sleep_until(struct wg_py_task *t)
     pthread_mutex_lock(&t->p->lock);
     if (t->f)
         wg_py_list_in(t);
-    if (t->f ? t->p->draining : t->p->stopping)
+    if (gives_up(t))
         t->at_ns = 0;
     wg_timer_arm(&t->timer, t->at_ns, slept);
     pthread_mutex_unlock(&t->p->lock);
@@ -475,6 +481,16 @@ static void wake(struct wg_py *p, bool spawned)
     for (struct wg_py_task *t = p->tasks; t; t = t->next)
         if (!t->f == spawned && wg_timer_cancel(&t->timer))
             wg_timer_arm(&t->timer, 0, slept);
+}
+
+void wg_py_tasks_retire(struct wg_py *p, struct wg_py_code *code)
+{
+    pthread_mutex_lock(&p->lock);
+    code->retired = true;
+    for (struct wg_py_task *t = p->tasks; t; t = t->next)
+        if (!t->f && t->code == code && wg_timer_cancel(&t->timer))
+            wg_timer_arm(&t->timer, 0, slept);
+    pthread_mutex_unlock(&p->lock);
 }
 
 void wg_py_tasks_drain(struct wg_py *p, bool ending)
