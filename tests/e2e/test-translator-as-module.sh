@@ -8,10 +8,11 @@ make -s -C "$WG_TEST_BUILD" DESTDIR="$T/root" install-pkgincludeHEADERS install-
 pc=$(dirname "$(find "$T/root" -name windgate-xlator.pc)")
 export PKG_CONFIG_PATH=$pc PKG_CONFIG_SYSROOT_DIR=$T/root
 mkdir -p "$T/mine" "$T/modules/features" "$T/old/features"
-cp "$TOP/docs/examples/seal.c" "$T/mine"
+cp "$TOP"/docs/examples/{seal,limit}.c "$T/mine"
 # shellcheck disable=SC2046
 build() { cc -std=gnu17 -Wall -Wextra -Werror -O2 -fPIC -shared $(pkg-config --cflags windgate-xlator) "$@"; }
 build -o "$T/modules/features/seal.so" "$T/mine/seal.c"
+build -o "$T/modules/features/limit.so" "$T/mine/limit.c"
 nfs=$(free_port)
 "$WG_TEST_BIN" serve "$T/dir" --listen 127.0.0.1 --nfs-port "$nfs" --mount-port 0 --no-s3 --any-port --squash none \
     --module-path "$T/modules" --layer features/seal:after=1h --control "$T/c" >"$T/out" 2>&1 &
@@ -26,6 +27,14 @@ cmp "$T/f" "$T/dir/new"
 "$WG_TEST_BIN" graph insert data features/seal after=2h --control "$T/c"
 "$WG_TEST_BIN" graph show --control "$T/c" | grep -q '"after" "2h"'
 ! "$WG_TEST_BIN" graph set seal aftr 1d --control "$T/c" 2>"$T/err" && grep -q "nearest is 'after'" "$T/err" || fail "that must not succeed"
+
+"$WG_TEST_BIN" graph insert data features/limit rate=1 burst=1 --control "$T/c"
+nfs-cat "$(nfs_url new)" >"$T/copy" & reader=$!
+waits() { "$WG_TEST_BIN" statedump --only limit --control "$T/c" | grep -q 'waiting=[1-9]'; }
+wait_for 20 waits
+"$WG_TEST_BIN" graph remove limit --control "$T/c"
+wait $reader
+cmp "$T/f" "$T/copy"
 
 say "a type names a file of a module directory and nothing else"
 mkdir -p "$T/modules/features/sub"
