@@ -246,6 +246,10 @@ static int check_framing(struct s3_req *r)
         return S3E(BadRequest);
     if (te && !same_text(te, "chunked"))
         return S3E(NotImplemented);
+    /* With a blank behind it the library takes it for another coding: a body that ends with the connection. */
+    const char *raw = te ? MHD_lookup_connection_value(r->conn->mhd, MHD_HEADER_KIND, "Transfer-Encoding") : NULL;
+    if (te && (!raw || strlen(raw) != te->len))
+        return S3E(BadRequest);
     if (count_of(r, "authorization") > 1 || count_of(r, "expect") > 1)
         return S3E(BadRequest);
     for (uint32_t i = 0; i < r->target.len; i++)

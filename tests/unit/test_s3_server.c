@@ -327,6 +327,8 @@ START_TEST(framing_that_proxies_could_read_otherwise_is_refused)
         { "Content-Length: 5\r\nContent-Length: 5\r\n", 400 },
         { "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", 400 },
         { "Transfer-Encoding: gzip\r\n", 501 },
+        { "Transfer-Encoding: chunked \r\n", 400 },
+        { "Transfer-Encoding: chunked\t\r\n", 400 },
         { "Content-Length: 5\r\nHost: other\r\n", 400 },
         { "Content-Length: 5\r\nX-A: a\x01" "b\r\n", 400 },
         { "Content-Length: 6000000000\r\n", 400 },
