@@ -26,6 +26,7 @@ static char cases[PATH_MAX], scratch[] = "/tmp/wg-python.XXXXXX";
 
 static atomic_uint asked[WG_OP_MAX];
 static char seen_name[256], seen_data[64];
+static _Atomic bool note_name; /* in seen_name; one thread asks */
 static _Atomic bool exists; /* "maybe" does */
 
 static void *answer_later(void *arg)
@@ -48,7 +49,7 @@ static void store_lookup(struct wg_frame *f)
 
     atomic_fetch_add(&asked[WG_OP_lookup], 1);
     wg_uses(f, &in->at.parent.gfid, in->at.name);
-    if (in->at.name.len > 0 && in->at.name.len < sizeof seen_name && wg_work_count() < 3) {
+    if (in->at.name.len > 0 && in->at.name.len < sizeof seen_name && note_name) {
         memcpy(seen_name, in->at.name.s, in->at.name.len);
         seen_name[in->at.name.len] = '\0';
     }
@@ -433,8 +434,10 @@ START_TEST(values_behave)
 {
     struct wg_graph *g = graph_of("Values");
 
+    note_name = true;
     ck_assert_int_eq(lookup(g, "name"), 0);
     ck_assert_str_eq(seen_name, "name");
+    note_name = false;
     graph_end(g);
 }
 END_TEST

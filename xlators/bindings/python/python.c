@@ -318,10 +318,12 @@ static void py_dump(struct wg_xlator *xl, struct wg_dump *d)
     struct wg_py *p = xl->priv;
 
     wg_dump_str(d, "module", wg_opt_str(xl, "module"));
+    pthread_mutex_lock(&p->lock);
+    wg_dump_u64(d, "spawned_tasks", p->spawned);
+    pthread_mutex_unlock(&p->lock);
+    wg_py_enter();
     wg_dump_u64(d, "exceptions", p->exceptions);
     wg_dump_u64(d, "reloads", p->reloads);
-    wg_dump_u64(d, "spawned_tasks", p->spawned);
-    wg_py_enter();
     wg_dump_str(d, "class", Py_TYPE(p->code->self)->tp_name);
     wg_dump_u64(d, "calls_in_this_code", p->code->refs - 1);
     dump_own(p, d);
