@@ -11,54 +11,20 @@
 
 #include "brick.h"
 #include "dump.h"
-#include "test_pki.h"
-#include "work.h"
-#include "xlators/protocol/server/server.h"
+#include "protocol_kit.h"
 
 #define SOURCE_ID "11111111-1111-4111-8111-111111111111"
 #define TARGET_ID "22222222-2222-4222-8222-222222222222"
 #define MIB (1u << 20)
 
-static struct pki pki;
 static struct brick source, target; /* of which we use the directories */
 static struct wg_graph *from, *to, *gateway;
-static uint16_t port;
 
-static inline void say(void *arg, const char *text)
+static inline void end(struct wg_graph **g)
 {
-    (void)arg;
-    ck_abort_msg("%s", text);
-}
-
-static inline struct wg_graph *graph_of(const char *text)
-{
-    struct wg_graph *g = wg_graph_parse("test.vol", text, strlen(text), say, NULL);
-
-    ck_assert_ptr_nonnull(g);
-    OK(wg_graph_init(g));
-    OK(wg_graph_start(g));
-    return g;
-}
-
-static inline void end_graph(struct wg_graph **g)
-{
-    if (!*g)
-        return;
-    wg_graph_stop(*g);
-    wg_graph_free(*g);
+    if (*g)
+        end_graph(*g);
     *g = NULL;
-}
-
-static inline const char *tls(const char *own, const char *allowed)
-{
-    static char text[4][640];
-    static int turn;
-    char *t = text[turn++ & 3];
-
-    snprintf(t, sizeof text[0],
-             "option tls-cert %s/%s.crt\noption tls-key %s/%s.key\noption tls-ca %s/ca.crt\n"
-             "option tls-allow \"%s\"\n", pki.dir, own, pki.dir, own, pki.dir, allowed);
-    return t;
 }
 
 static inline void start_source(const char *store_options)
@@ -127,9 +93,9 @@ static inline void forget_last(void);
 static inline void teardown(void)
 {
     forget_last();
-    end_graph(&gateway);
-    end_graph(&to);
-    end_graph(&from);
+    end(&gateway);
+    end(&to);
+    end(&from);
     wg_work_stop();
     brick_end(&source);
     brick_end(&target);
@@ -138,48 +104,10 @@ static inline void teardown(void)
 
 /* ---- fops ---------------------------------------------------------------------------------- */
 
-struct op {
-    struct wg_call *call;
-    pthread_mutex_t lock;
-    pthread_cond_t cond;
-    bool ended;
-};
-
-static inline void finish(struct wg_call *call)
-{
-    struct op *o = call->owner;
-
-    pthread_mutex_lock(&o->lock);
-    o->ended = true;
-    pthread_cond_signal(&o->cond);
-    pthread_mutex_unlock(&o->lock);
-}
-
-/* Of o->call, which the caller has made. */
-static inline void start(struct op *o, struct wg_graph *g, unsigned op, const void *in, unsigned timeout_ms)
-{
-    pthread_mutex_init(&o->lock, NULL);
-    pthread_cond_init(&o->cond, NULL);
-    o->call->owner = o;
-    if (timeout_ms)
-        o->call->deadline_ns = wg_now_ns() + timeout_ms * 1000000ull;
-    wg_start(o->call, g->entry, op, in, finish);
-}
-
 static inline void begin(struct op *o, struct wg_graph *g, unsigned op, const void *in, unsigned timeout_ms)
 {
-    *o = (struct op){ .call = wg_call_new(g, WG_FROM_INTERNAL, "test") };
-    start(o, g, op, in, timeout_ms);
-}
-
-static inline bool has_ended(struct op *o)
-{
-    bool yes;
-
-    pthread_mutex_lock(&o->lock);
-    yes = o->ended;
-    pthread_mutex_unlock(&o->lock);
-    return yes;
+    op_init(o, g, timeout_ms);
+    wg_start(o->call, g->entry, op, in, op_finish);
 }
 
 static inline int wait_for(struct op *o)

@@ -4,19 +4,8 @@
  * store of names. Each gateway has an ear on top, which counts what it hears, and remembers answers
  * when a test wants that.
  */
-#include <check.h>
-#include <pthread.h>
-#include <signal.h>
-#include <stdlib.h>
-#include <unistd.h>
-
-#include "graph.h"
 #include "lease.h"
-#include "log.h"
-#include "test_pki.h"
-#include "work.h"
-#include "xlators/protocol/client/client.h"
-#include "xlators/protocol/server/server.h"
+#include "protocol_kit.h"
 
 #define NAMES 64
 
@@ -232,35 +221,6 @@ static const struct wg_class ear_class = {
 
 /* --- graphs --- */
 
-static struct pki pki;
-static uint16_t port;
-
-static void say(void *arg, const char *text)
-{
-    (void)arg;
-    ck_abort_msg("%s", text);
-}
-
-static struct wg_graph *graph_of(const char *text)
-{
-    struct wg_graph *g = wg_graph_parse("test.vol", text, strlen(text), say, NULL);
-
-    ck_assert_ptr_nonnull(g);
-    ck_assert_int_eq(wg_graph_init(g), 0);
-    ck_assert_int_eq(wg_graph_start(g), 0);
-    return g;
-}
-
-static const char *tls(const char *own, const char *allowed)
-{
-    static char text[640];
-
-    snprintf(text, sizeof text,
-             "option tls-cert %s/%s.crt\noption tls-key %s/%s.key\noption tls-ca %s/ca.crt\n"
-             "option tls-allow \"%s\"\n", pki.dir, own, pki.dir, own, pki.dir, allowed);
-    return text;
-}
-
 /* between: volumes on the store, the last of which is called top. */
 static struct wg_graph *start_brick_with(const char *between, const char *top, const char *more)
 {
@@ -290,12 +250,6 @@ static struct wg_graph *start_gateway(unsigned lanes)
     return graph_of(text);
 }
 
-static void end_graph(struct wg_graph *g)
-{
-    wg_graph_stop(g);
-    wg_graph_free(g);
-}
-
 static struct ear *ear_of(struct wg_graph *g)
 {
     return g->top->priv;
@@ -313,52 +267,11 @@ static struct wg_leases *leases_of(struct wg_graph *brick)
 
 /* --- calls --- */
 
-struct op {
-    struct wg_call *call;
-    pthread_mutex_t lock;
-    pthread_cond_t cond;
-    bool ended;
-    char name[16];
-    uint64_t seen;
-};
-
-static void op_finish(struct wg_call *call)
+static struct wg_loc about(struct op *o, struct wg_graph *g, unsigned n)
 {
-    struct op *o = call->owner;
-
-    pthread_mutex_lock(&o->lock);
-    o->ended = true;
-    pthread_cond_signal(&o->cond);
-    pthread_mutex_unlock(&o->lock);
-}
-
-static struct wg_loc op_init(struct op *o, struct wg_graph *g, unsigned n)
-{
-    memset(o, 0, sizeof *o);
-    pthread_mutex_init(&o->lock, NULL);
-    pthread_cond_init(&o->cond, NULL);
+    op_init(o, g, 0);
     snprintf(o->name, sizeof o->name, "n%u", n);
-    o->call = wg_call_new(g, WG_FROM_INTERNAL, "test");
-    o->call->owner = o;
     return (struct wg_loc){ { WG_ROOT_GFID }, wg_str_of(o->name) };
-}
-
-static bool op_wait(struct op *o, unsigned ms)
-{
-    struct timespec until;
-    bool ended;
-
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += ms / 1000;
-    until.tv_nsec += ms % 1000 * 1000000;
-    if (until.tv_nsec >= 1000000000)
-        until.tv_sec++, until.tv_nsec -= 1000000000;
-    pthread_mutex_lock(&o->lock);
-    while (!o->ended && pthread_cond_timedwait(&o->cond, &o->lock, &until) == 0)
-        ;
-    ended = o->ended;
-    pthread_mutex_unlock(&o->lock);
-    return ended;
 }
 
 static int op_end(struct op *o)
@@ -374,7 +287,7 @@ static int op_end(struct op *o)
 /* A lookup by who would remember the answer, if keep. */
 static void start_look(struct op *o, struct wg_graph *g, unsigned n, bool keep)
 {
-    struct wg_loc at = op_init(o, g, n);
+    struct wg_loc at = about(o, g, n);
     struct wg_lookup_in *in = wg_alloc(&o->call->arena, sizeof *in);
 
     in->at = at;
@@ -403,7 +316,7 @@ static bool look_and_keep(struct wg_graph *g, unsigned n, int *err)
 
 static void start_set(struct op *o, struct wg_graph *g, unsigned n, bool there)
 {
-    struct wg_loc at = op_init(o, g, n);
+    struct wg_loc at = about(o, g, n);
 
     if (there) {
         struct wg_mkdir_in *in = wg_alloc(&o->call->arena, sizeof *in);
@@ -941,13 +854,8 @@ START_TEST(nor_with_leases_that_run_out_at_any_time)
 }
 END_TEST
 
-static Suite *suite(void)
+static void add(TCase *t)
 {
-    Suite *s = suite_create("protocol-lease");
-    TCase *t = tcase_create("protocol-lease");
-
-    tcase_set_timeout(t, 300);
-    tcase_add_checked_fixture(t, setup, NULL);
     tcase_add_test(t, a_change_is_answered_when_the_other_gateway_has_forgotten);
     tcase_add_test(t, caches_in_the_brick_hear_what_gateways_change);
     tcase_add_test(t, an_answer_tells_what_it_depends_on);
@@ -968,30 +876,11 @@ static Suite *suite(void)
     tcase_add_test(t, no_gateway_shows_the_past);
     tcase_add_test(t, nor_does_one_whose_lanes_break);
     tcase_add_test(t, nor_with_leases_that_run_out_at_any_time);
-    suite_add_tcase(s, t);
-    return s;
 }
 
 int main(int argc, char **argv)
 {
-    SRunner *r;
-    int failed;
-
-    signal(SIGPIPE, SIG_IGN);
-    wg_log_set(getenv("WG_TEST_LOG") ? getenv("WG_TEST_LOG") : "error");
-    pki_start(&pki);
-    pki_issue(&pki, "brick");
-    pki_issue(&pki, "gateway");
-    if (wg_work_start(2) || wg_class_add(&store_class) || wg_class_add(&ear_class))
-        abort();
-    r = srunner_create(suite());
-    /* Threads are started before the tests, and would not be there after a fork. */
-    srunner_set_fork_status(r, CK_NOFORK);
-    srunner_run_all(r, argc > 1 ? CK_VERBOSE : CK_NORMAL);
-    failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    wg_work_stop();
-    pki_end(&pki);
     (void)argv;
-    return failed != 0;
+    return protocol_main("protocol-lease", (const struct wg_class *const[]){ &store_class, &ear_class, NULL }, setup, add,
+                         argc > 1);
 }

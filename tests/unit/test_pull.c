@@ -100,7 +100,7 @@ START_TEST(a_puller_does_nothing_else)
     OK(refer(a, 0, 10, "someone"));
     ERR(DO(brick, ref_read, .ref = token, .size = 5), EACCES);
     forget_last();
-    end_graph(&brick);
+    end(&brick);
 }
 END_TEST
 
@@ -111,7 +111,7 @@ static void is_refused(const char *own, const char *more)
 
     ERR(run(g, WG_OP_ref_peer, &(struct wg_ref_peer_in){ { { 0 } } }, 700), ETIMEDOUT);
     forget_last();
-    end_graph(&g);
+    end(&g);
 }
 
 START_TEST(names_decide_who_is_what)

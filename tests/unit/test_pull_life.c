@@ -30,7 +30,7 @@ START_TEST(a_brick_that_is_away_costs_the_deadline)
 
     OK(refer(a, 0, 3000000, "two"));
     in.ref = token;
-    end_graph(&from);
+    end(&from);
     ERR(run(to, WG_OP_ref_pull, &in, 500), ETIMEDOUT);
     start_source("");
     ERR(run(to, WG_OP_ref_pull, &in, 30000), EREFLOST);
@@ -50,7 +50,7 @@ START_TEST(more_than_fit_wait_their_turn)
     char name[40], command[60], *dump;
 
     forget_last();
-    end_graph(&to);
+    end(&to);
     start_target("option pulls 2\noption pieces 3\n");
     OK(refer(a, 0, 4000000, "two"));
     for (unsigned i = 0; i < MANY; i++) {
@@ -86,7 +86,7 @@ START_TEST(the_source_stops_in_the_middle)
         OK(refer(a, 0, UINT64_MAX, "two"));
         begin(&op, to, WG_OP_ref_pull, &in, 20000);
         usleep((unsigned)i * 3000);
-        end_graph(&from);
+        end(&from);
         start_source("");
         err = wait_for(&op); /* the reference is lost, or it was done before */
         ck_assert_msg(err == 0 || err == EREFLOST, "%s", wg_error_name(err));
@@ -107,7 +107,7 @@ START_TEST(a_brick_that_stops_ends_its_pulls_at_once)
     struct op op[4];
 
     forget_last();
-    end_graph(&to);
+    end(&to);
     start_target("option pulls 2\n");
     for (int i = 0; i < 3; i++) {
         char name[4] = { 'z', (char)('0' + i) }, command[20];
@@ -116,7 +116,7 @@ START_TEST(a_brick_that_stops_ends_its_pulls_at_once)
         z[i] = file_of(&target, to, name, command);
     }
     OK(refer(a, 0, 3000000, "two"));
-    end_graph(&from); /* away: what is asked of it waits for the deadline */
+    end(&from); /* away: what is asked of it waits for the deadline */
     for (int i = 0; i < 3; i++) { /* two wait for the source, one for them */
         in[i] = (struct wg_ref_pull_in){ .ref = token, .source = source_id(), .to = z[i], .size = 3000000 };
         begin(&op[i], to, WG_OP_ref_pull, &in[i], 100000);
@@ -179,11 +179,12 @@ static struct wg_graph *gateway_of_target(const char *above)
 static bool may_remember(struct wg_graph *g, struct wg_ref file)
 {
     struct wg_getattr_in in = { .at = file };
-    struct op op = { .call = wg_call_new(g, WG_FROM_INTERNAL, "test") };
+    struct op op;
     bool yes;
 
+    op_init(&op, g, 30000);
     op.call->want_lease = true;
-    start(&op, g, WG_OP_getattr, &in, 30000);
+    wg_start(op.call, g->entry, WG_OP_getattr, &in, op_finish);
     OK(wait_for(&op));
     yes = op.call->root->lease != NULL;
     wg_call_unref(op.call);
@@ -200,7 +201,7 @@ START_TEST(a_pull_is_answered_when_other_gateways_have_forgotten_the_file)
 
     OK(wg_class_add(&ear));
     forget_last();
-    end_graph(&to);
+    end(&to);
     snprintf(server, sizeof server, "volume server\ntype protocol/server\noption listen 127.0.0.1:0\n"
              "option cache-lease 100s\n%ssubvolumes pull\nend-volume\n", tls("two", "gateway"));
     start_target_below("", server);
@@ -213,16 +214,16 @@ START_TEST(a_pull_is_answered_when_other_gateways_have_forgotten_the_file)
     OK(refer(a, 0, UINT64_MAX, "two"));
     atomic_store(&deaf, true);
     begin(&op, one, WG_OP_ref_pull, &in, 60000);
-    usleep(300000); /* time to err in */
-    ck_assert_msg(!has_ended(&op), "answered while another gateway believes in what was");
+    ck_assert_msg(!op_wait(&op, 300), /* time to err in */
+                  "answered while another gateway believes in what was");
     atomic_store(&deaf, false);
     OK(wait_for(&op));
     wg_call_unref(op.call);
     ck_assert_uint_ge(atomic_load(&heard), 1);
     OK(same_files("a", "z"));
     forget_last();
-    end_graph(&one);
-    end_graph(&two);
+    end(&one);
+    end(&two);
 }
 END_TEST
 
