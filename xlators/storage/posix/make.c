@@ -27,6 +27,7 @@ struct making {
     uint8_t flags;       /* of the record */
     uint64_t verf;       /* with PX_REC_EXCL */
     const char *target;  /* of a symlink */
+    struct px_inode *also; /* referenced: goes to disk besides dir where answers say so; NULL: nothing */
     dev_t dev;           /* of a device */
     struct wg_wcc *wcc;  /* of the directory */
     struct wg_ref *ret_ref;
@@ -60,7 +61,7 @@ static int begin(struct making *m, struct wg_frame *f, const struct wg_loc *at)
 static void end(struct making *m, struct wg_frame *f, int err)
 {
     struct posix *px = m->px;
-    struct px_inode *dir = m->dir;
+    struct px_inode *dir = m->dir, *also = m->also; /* m goes with the frame */
 
     if (dir) {
         if (m->begun)
@@ -71,9 +72,11 @@ static void end(struct making *m, struct wg_frame *f, int err)
             wg_px_ino_changed(f, &m->gfid); /* seen before its attributes were set */
         }
     }
-    wg_px_unwind_changed(f, err, dir, NULL);
+    wg_px_unwind_changed(f, err, dir, also);
     if (dir)
         wg_px_release(px, dir);
+    if (also)
+        wg_px_release(px, also);
 }
 
 static void answer(struct making *m, const struct wg_ref *ref, const struct statx *st)
@@ -245,7 +248,9 @@ static int make_new(struct making *m)
         if (ino)
             wg_px_forget(m->px, ino);
     }
-    if (ino)
+    if (err == 0)
+        m->also = ino; /* its record was set after its name was made: perhaps in another transaction */
+    else if (ino)
         wg_px_release(m->px, ino);
     return err;
 }
@@ -304,7 +309,7 @@ static int open_existing(struct making *m, struct wg_frame *f, const struct wg_r
             err = wg_px_stat(ino->fd, st);
         pthread_rwlock_unlock(&ino->content);
         wg_px_ino_changed(f, &ino->gfid);
-        wg_px_release(m->px, ino);
+        m->also = ino;
         if (err)
             return err;
     }
