@@ -196,6 +196,7 @@ struct wg_lane {
     atomic_int pauses;
     atomic_bool pausing;            /* the reader has stopped because of queued */
     atomic_uint_least64_t busy_since, busy_role;
+    atomic_uint_least64_t bulk_ns;  /* when the last large message passed, either way */
     atomic_uint_least64_t yields;   /* the number of the callback that called wg_lane_yield */
     atomic_uint_least64_t handoffs;
     atomic_bool watched;            /* in the watcher's list (watch.c), which the next three belong to */
@@ -272,6 +273,10 @@ int thread_start(pthread_t *ret, void *(*fn)(void *), void *arg, const char *nam
 void thread_done(void);    /* a thread's own last act: others join it in threads_reap */
 void threads_reap(void);
 void spares_quit(void);    /* idle threads kept for wg_lane_handoff end */
+
+/* slice.c */
+void slice_choose(struct wg_lane *l); /* reader: before it serves l */
+void slice_bulk(struct wg_lane *l);   /* any thread: a large message passes */
 
 /* watch.c */
 void watch_quit(void);     /* its thread ends; registry's lock not held */

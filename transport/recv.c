@@ -160,6 +160,8 @@ static bool deliver(struct wg_lane *l, struct wg_parsed *m)
 
     cork_time(l, now);
     atomic_fetch_add_explicit(&l->rx_msgs, 1, memory_order_relaxed);
+    if (m->hdr.payload_len > SMALL_MAX)
+        slice_bulk(l);
     poller_enter(l, now);
     l->o.ops->message(l, &m->hdr, m->body, m->payload);
     return poller_leave(l);
@@ -209,6 +211,7 @@ int lane_read(struct wg_lane *l)
 {
     int r = READ_OK;
 
+    slice_choose(l);
     if (lane_paused(l) || (l->ssl && !l->undrained && !l->eof && lane_recv_cipher(l) == READ_AGAIN))
         return READ_AGAIN;
     /* With TLS until the ciphertext received is used up; plain, until others should have a turn. */

@@ -207,6 +207,8 @@ int wg_lane_send(struct wg_lane *l, const struct wg_msg *m)
     if (!o && !(o = malloc(sizeof *o)))
         return ENOMEM;
     err = out_fill(o, &h, m);
+    if (!err && o->wire > SMALL_MAX)
+        slice_bulk(l);
     pthread_mutex_lock(&l->qlock);
     if (!err && !sendable(l, m->conn))
         err = ENOTCONN;
