@@ -251,6 +251,17 @@ static bool hung_up(struct s3_req *r, int fd)
     return still && poll(&p, 1, 0) > 0 && (p.revents & (POLLRDHUP | POLLHUP | POLLERR));
 }
 
+/*
+ * The same before the headers are whole, or the request line: the client has closed, all that it sent was taken, and
+ * no answer is due. (One that closes its side after a whole request is past that.)
+ */
+static bool gone_early(int fd, uint64_t age)
+{
+    char byte;
+
+    return age > 2 * SEC && recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+}
+
 static bool overdue(const struct wg_s3 *s3, struct s3_req *r, uint64_t now, int fd)
 {
     struct s3_conn *c = r->conn;
@@ -261,7 +272,7 @@ static bool overdue(const struct wg_s3 *s3, struct s3_req *r, uint64_t now, int 
     if (c->suspended)
         late = false; /* we hold it */
     else if (c->phase == S3_PHASE_NEW)
-        late = age > s3->request_s * SEC;
+        late = age > s3->request_s * SEC || gone_early(fd, age);
     else if (c->phase == S3_PHASE_BODY)
         late = too_slow(s3, c, fd, true, age) || hung_up(r, fd);
     else if (c->phase == S3_PHASE_SENT)
@@ -279,7 +290,7 @@ static void check_sock(const struct wg_s3 *s3, struct s3_sock *s, uint64_t now)
     if (s->req)
         cut = overdue(s3, s->req, now, s->fd);
     else
-        cut = now > s->since_ns && now - s->since_ns > 2 * s3->idle_s * SEC;
+        cut = now > s->since_ns && (now - s->since_ns > 2 * s3->idle_s * SEC || gone_early(s->fd, now - s->since_ns));
     pthread_mutex_unlock(&s->lock);
     if (cut) {
         wg_debug("client=%s is too slow; cut", s->client);
