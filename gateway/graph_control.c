@@ -90,9 +90,14 @@ static void take_message(void *arg, const char *text)
 static struct wg_graph *make(const struct wg_graph *now, void *arg)
 {
     struct making *m = arg;
-    char *text = m->text ? strdup(m->text) : wg_edit_text(now, m->edit, m->why, m->size);
     struct wg_graph *g = NULL;
+    char *text;
 
+    if (!now) { /* its last calls are under way, if there are any */
+        snprintf(m->why, m->size, "the volume is closed");
+        return NULL;
+    }
+    text = m->text ? strdup(m->text) : wg_edit_text(now, m->edit, m->why, m->size);
     if (text)
         g = wg_graph_parse(m->file ? m->file : "graph", text, strlen(text), take_message, m);
     free(text);

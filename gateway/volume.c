@@ -599,14 +599,14 @@ int wg_volume_start(const char *name, struct wg_graph *g, struct wg_volume **ret
 
 void wg_volume_close(struct wg_volume *v)
 {
-    struct change c = { .v = v, .old = current_of(v) };
+    struct wg_graph *g;
 
-    pthread_mutex_lock(&v->change);
+    pthread_mutex_lock(&v->change); /* a command of the control socket may be changing it */
     pthread_mutex_lock(&graphs);
-    atomic_store_explicit(&v->graph, NULL, memory_order_release);
-    if (c.old) {
-        c.old->next = v->old;
-        v->old = c.old;
+    g = atomic_exchange(&v->graph, NULL);
+    if (g) {
+        g->next = v->old;
+        v->old = g;
         v->nold++;
         want_reaper(v);
     }

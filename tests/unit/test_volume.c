@@ -545,6 +545,47 @@ START_TEST(hundreds_of_changes_under_load_lose_nothing)
 }
 END_TEST
 
+/* As the commands of the control socket: a closed volume is not made anew. */
+static struct wg_graph *with_or_without(const struct wg_graph *now, void *arg)
+{
+    int *turn = arg;
+
+    return now ? graph_of((*turn)++ % 2 ? STORE : STORE LAYER("a", "", "s")) : NULL;
+}
+
+static void *edit(void *arg)
+{
+    char text[300];
+    int turn = 0;
+
+    while (!atomic_load(&over)) {
+        wg_volume_edit(arg, with_or_without, &turn, text, sizeof text);
+        usleep(50);
+    }
+    return NULL;
+}
+
+START_TEST(a_volume_is_closed_while_it_is_changed)
+{
+    pthread_t t;
+
+    begin(STORE);
+    atomic_store(&over, false);
+    ck_assert_int_eq(pthread_create(&t, NULL, edit, v), 0);
+    for (int i = 0; i < 100; i++) {
+        usleep((unsigned)i % 7 * 100);
+        wg_volume_close(v);
+        wait_for_old();
+        ck_assert_ptr_null(atomic_load(&v->graph));
+        ck_assert_int_eq(wg_volume_start("v", graph_of(STORE), &v), 0);
+    }
+    atomic_store(&over, true);
+    pthread_join(t, NULL);
+    wait_for_old();
+    end();
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("volume");
@@ -564,6 +605,7 @@ int main(void)
     tcase_add_test(t, old_graphs_are_bounded);
     tcase_add_test(t, a_door_stays_whatever_is_below);
     tcase_add_test(t, a_closed_volume_takes_no_calls_until_it_starts_again);
+    tcase_add_test(t, a_volume_is_closed_while_it_is_changed);
     tcase_add_test(t, hundreds_of_changes_under_load_lose_nothing);
     suite_add_tcase(s, t);
     r = srunner_create(s);
