@@ -176,7 +176,9 @@ static const struct wg_class *layer_class(struct wg_set_reader *r, config_settin
     if (!class && why[0])
         wg_set_complain(r, line_of(c), "%s", why);
     else if (!class)
-        wg_set_complain(r, line_of(c), "no translator '%s'%s", type, wg_nearest_hint(&near));
+        wg_set_complain(r, line_of(c), "no translator '%s'%s", type,
+                        *wg_nearest_hint(&near) ? wg_nearest_hint(&near)
+                        : ": neither in the program nor a module in " WG_LIBDIR "/xlators or WG_MODULE_PATH");
     else if (class->min_children > 1 || class->max_children == 0)
         wg_set_complain(r, line_of(c), "%s can't be a layer: it does not stand on one other", class->type);
     else

@@ -88,6 +88,20 @@ class Made(Xlator):
         return wind(call, args)
 
 
+class Shapes(Xlator):
+    """Other ways to have a method."""
+
+    @staticmethod
+    def lookup(call, args):
+        return windgate.PASS
+
+    def read(self, *a):
+        return windgate.PASS
+
+    def getattr(self, call, args, more=3, *, and_more=4):
+        return windgate.PASS
+
+
 class Rows(Xlator):
     """Reads and filters a list."""
 

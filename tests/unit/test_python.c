@@ -335,6 +335,11 @@ START_TEST(plain_methods_answer_pass_and_wind)
     ck_assert_int_eq((int)wg_result(call, getattr)->attr.uid, 77);
     wg_call_unref(call);
     graph_end(g);
+    g = graph_of("Shapes");
+    ck_assert_int_eq(lookup(g, "name"), 0);
+    ck_assert_int_eq(ask(g, WG_OP_getattr, &in, NULL), 0);
+    ck_assert_int_eq(ask(g, WG_OP_read, &read, NULL), 0);
+    graph_end(g);
 }
 END_TEST
 
@@ -625,6 +630,10 @@ static const struct {
       "test.vol:4: volume 'py' needs 'option dir': where it is" },
     { "from windgate import *\nclass A(Xlator): options = {'module': Path('x')}\n", NULL, "",
       "'module' can't be the name of an option" },
+    { "from windgate import *\nclass A(Xlator):\n    def lookup(self, call): return PASS\n", NULL, "",
+      "bad.py:3: lookup must take (self, call, args)" },
+    { "from windgate import *\nclass A(Xlator):\n    def any(self, call, args, *, more): return PASS\n", NULL, "",
+      "bad.py:3: any must take (self, call, args)" },
     { "\0", NULL, "", "has no subclasses" },
 };
 

@@ -186,6 +186,14 @@ def _methods(cls):
     return found
 
 
+def _takes(fn, n):
+    """Whether it can be called with n arguments by position."""
+    code = fn.__code__
+    needed = code.co_argcount - len(fn.__defaults__ or ())
+    return needed <= n and (n <= code.co_argcount or code.co_flags & 4) and \
+        code.co_kwonlyargcount == len(fn.__kwdefaults__ or {})      # 4: it has *args
+
+
 def _check(cls, path):
     """What would be wrong in silence: options of no type, and methods whose names are nearly fops."""
     for name, o in cls.options.items():
@@ -196,6 +204,10 @@ def _check(cls, path):
             raise _LoadError(f"{path}: '{name}' can't be the name of an option")
     fops = [method_name(f) for f in FOPS]  # noqa: F821
     used = [vars(cls)[f] for f in fops if f in vars(cls)]
+    for fop in [*fops, 'any']:
+        fn = next((vars(k)[fop] for k in cls.__mro__ if fop in vars(k)), None)    # not bound: static ones differ
+        if isinstance(fn, _types.FunctionType) and not _takes(fn, 3):
+            raise _LoadError(f'{path}:{fn.__code__.co_firstlineno}: {fop} must take (self, call, args)')
     for name, fn in vars(cls).items():
         if not isinstance(fn, _types.FunctionType) or name in fops or name.startswith('_') or fn in used:
             continue
