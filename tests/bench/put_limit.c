@@ -5,11 +5,16 @@
 #include "bench.h"
 
 #include <fcntl.h>
+#include <sys/uio.h>
 
 #include "sums.h"
 
 #define PIECE (1u << 20)	/* what the gateway hashes and the brick writes at once */
 #define OBJECT (64u << 20)
+
+#ifndef RWF_DONTCACHE
+#define RWF_DONTCACHE 0x00000080
+#endif
 
 static unsigned objects = 8;
 
@@ -50,8 +55,8 @@ static void sum(enum wg_sum alg, const char *buf)
 	tell(wg_sum_name(alg), thread_cpu() - cpu, t0);
 }
 
-/* Unnamed files, kept to the end: fresh memory and fresh blocks, as for new objects. */
-static void files(const char *what, const char *dir, const char *buf, int flags)
+/* Unnamed files, kept to the end: fresh memory and fresh blocks, as for new objects. What can't be says nothing. */
+static void files(const char *what, const char *dir, const char *buf, int flags, int how)
 {
 	int fd[objects];
 	uint64_t t0 = now_ns();
@@ -63,9 +68,15 @@ static void files(const char *what, const char *dir, const char *buf, int flags)
 			return;	/* a file system that can't */
 		if (fd[n] < 0)
 			die(dir, "cannot make a file");
-		for (unsigned i = 0; i < OBJECT / PIECE; i++)
-			if (pwrite(fd[n], buf + (i % 4) * PIECE, PIECE, (off_t)i * PIECE) != PIECE)
-				die(dir, "cannot write");
+		for (unsigned i = 0; i < OBJECT / PIECE; i++) {
+			struct iovec iov = { (void *)(buf + (i % 4) * PIECE), PIECE };
+
+			if (pwritev2(fd[n], &iov, 1, (off_t)i * PIECE, how) == PIECE)
+				continue;
+			if (how)
+				return;
+			die(dir, "cannot write");
+		}
 		if (fsync(fd[n]))
 			die(dir, "cannot sync");
 	}
@@ -93,8 +104,9 @@ int main(int argc, char **argv)
 	for (enum wg_sum alg = WG_SUM_CRC32; alg < WG_SUM_MAX; alg++)
 		sum(alg, buf);
 	if (dir) {
-		files("file", dir, buf, 0);
-		files("file, direct", dir, buf, O_DIRECT);
+		files("file, cached", dir, buf, 0, 0);
+		files("file, uncached", dir, buf, 0, RWF_DONTCACHE);
+		files("file, direct", dir, buf, O_DIRECT, 0);
 	}
 	free(buf);
 	return 0;
