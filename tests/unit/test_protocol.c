@@ -3,6 +3,7 @@
  * protocol/client and protocol/server: results, exactly once under cuts and restarts, deadlines, epochs, shutdown.
  */
 #include "protocol_store.h"
+#include "xlators/protocol/server/server.h"
 
 /* --- results --- */
 
@@ -212,6 +213,109 @@ START_TEST(the_client_keeps_the_bound_on_its_calls_by_waiting)
         op_end(&ops[i]);
     }
     ck_assert_uint_le(atomic_load(&disk.most), 4);
+    end_graph(gw);
+    end_graph(brick);
+    wait_later();
+}
+END_TEST
+
+/* --- an NFS client sends again, through the gateway that came after its first --- */
+
+static void start_named(struct op *o, struct wg_graph *gw, unsigned n)
+{
+    struct wg_mkdir_in *in;
+
+    op_init(o, gw, 0);
+    o->call->request_id[0] = 77;
+    o->call->request_id[1] = n;
+    in = wg_alloc(&o->call->arena, sizeof *in);
+    in->at = (struct wg_loc){ { WG_ROOT_GFID }, WG_STR("name") };
+    in->gfid = gfid_of(n);
+    wg_start(o->call, gw->top, WG_OP_mkdir, in, op_finish);
+}
+
+static struct wg_server *server_of(struct wg_graph *brick)
+{
+    return brick->top->priv;
+}
+
+/* The brick has not noticed that the first gateway is gone: its connections stand. */
+START_TEST(what_another_gateway_had_done_is_answered_alike)
+{
+    struct wg_graph *brick = start_brick("", ""), *gw = start_gateway(""), *next = start_gateway("");
+    struct op a, b;
+
+    start_named(&a, gw, 4);
+    ck_assert(op_wait(&a, 20000));
+    start_named(&b, next, 4);
+    ck_assert(op_wait(&b, 20000));
+    ck_assert_int_eq(a.err, 0);
+    ck_assert_int_eq(b.err, 0);
+    ck_assert_uint_eq(atomic_load(&disk.effects[4]), 1);
+    ck_assert_uint_eq(atomic_load(&disk.doubles), 0);
+    op_end(&a);
+    op_end(&b);
+    end_graph(next);
+    end_graph(gw);
+    end_graph(brick);
+    wait_later();
+}
+END_TEST
+
+START_TEST(what_another_gateway_has_under_way_is_waited_for)
+{
+    struct wg_graph *brick = start_brick("", ""), *gw = start_gateway(""), *next = start_gateway(""),
+                    *third = start_gateway("");
+    struct op o[3];
+
+    gate(true);
+    start_named(&o[0], gw, 4);
+    while (atomic_load(&disk.running) == 0)
+        usleep(1000);
+    start_named(&o[1], next, 4);
+    while (atomic_load(&server_of(brick)->nparked) < 1)
+        usleep(1000);
+    start_named(&o[2], third, 4);
+    while (atomic_load(&server_of(brick)->nparked) < 2)
+        usleep(1000);
+    gate(false);
+    for (unsigned i = 0; i < 3; i++) {
+        ck_assert(op_wait(&o[i], 20000));
+        ck_assert_int_eq(o[i].err, 0);
+        op_end(&o[i]);
+    }
+    ck_assert_uint_eq(atomic_load(&server_of(brick)->nparked), 0);
+    ck_assert_uint_eq(atomic_load(&disk.effects[4]), 1);
+    ck_assert_uint_eq(atomic_load(&disk.doubles), 0);
+    ck_assert_uint_eq(atomic_load(&disk.most), 1);
+    end_graph(third);
+    end_graph(next);
+    end_graph(gw);
+    end_graph(brick);
+    wait_later();
+}
+END_TEST
+
+/* Both at once, many times: neither waits for one that waits. */
+START_TEST(two_gateways_that_send_the_same_do_it_once)
+{
+    struct wg_graph *brick = start_brick("", ""), *gw = start_gateway(""), *next = start_gateway("");
+
+    for (unsigned n = 1; n < 400; n++) {
+        struct op a, b;
+
+        start_named(&a, n % 2 ? gw : next, n);
+        start_named(&b, n % 2 ? next : gw, n);
+        ck_assert(op_wait(&a, 20000));
+        ck_assert(op_wait(&b, 20000));
+        ck_assert_int_eq(a.err, 0);
+        ck_assert_int_eq(b.err, 0);
+        ck_assert_uint_eq(atomic_load(&disk.effects[n]), 1);
+        op_end(&a);
+        op_end(&b);
+    }
+    ck_assert_uint_eq(atomic_load(&disk.doubles), 0);
+    end_graph(next);
     end_graph(gw);
     end_graph(brick);
     wait_later();
@@ -492,6 +596,9 @@ static void add(TCase *t)
     tcase_add_test(t, a_reading_fop_ends_at_its_deadline_and_its_late_reply_is_dropped);
     tcase_add_test(t, a_modifying_fop_that_runs_is_not_given_up_before_it_ends);
     tcase_add_test(t, fops_that_keep_their_reader_hold_up_nobody);
+    tcase_add_test(t, what_another_gateway_had_done_is_answered_alike);
+    tcase_add_test(t, what_another_gateway_has_under_way_is_waited_for);
+    tcase_add_test(t, two_gateways_that_send_the_same_do_it_once);
     tcase_add_test(t, a_modifying_fop_given_up_in_a_queue_never_runs);
     tcase_add_test(t, without_a_brick_calls_wait_then_time_out_then_fail_at_once);
     tcase_add_test(t, a_call_at_a_brick_that_vanished_ends_after_the_lease);

@@ -17,7 +17,7 @@ void wg_orphans_fini(struct wg_orphans *o)
 }
 
 /* Whether executing this again could give another answer than the one it had. */
-static bool matters(const struct wg_entry *e)
+bool wg_orphans_keeps(const struct wg_entry *e)
 {
     struct wg_dec d = { .at = e->reply, .end = e->reply + e->len };
     struct wg_reply r;
@@ -25,7 +25,12 @@ static bool matters(const struct wg_entry *e)
     if (e->state != WG_ENTRY_DONE || (e->request_id[0] | e->request_id[1]) == 0 ||
         wg_get_reply(&d, &r) || r.err)
         return false;
-    switch (r.op) {
+    return wg_orphans_keeps_op(r.op);
+}
+
+bool wg_orphans_keeps_op(unsigned op)
+{
+    switch (op) {
     case WG_OP_setattr:
     case WG_OP_create:
     case WG_OP_mkdir:
@@ -72,7 +77,7 @@ void wg_orphans_take(struct wg_orphans *o, struct wg_replycache *c, uint64_t now
         struct wg_orphan *w;
 
         pthread_mutex_lock(&e->lock);
-        if (matters(e)) {
+        if (wg_orphans_keeps(e)) {
             pthread_mutex_lock(&o->lock);
             w = place(o, e->request_id);
             if (w) {

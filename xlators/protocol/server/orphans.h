@@ -34,6 +34,9 @@ void wg_orphans_init(struct wg_orphans *o);
 void wg_orphans_fini(struct wg_orphans *o);
 /* Takes what the entries of c that are done hold. Twice is no harm. */
 void wg_orphans_take(struct wg_orphans *o, struct wg_replycache *c, uint64_t now_ns);
+/* Whether the answers of such a fop are kept; the answer of that entry, whose lock is held. */
+bool wg_orphans_keeps_op(unsigned op);
+bool wg_orphans_keeps(const struct wg_entry *e);
 /* The answer that the request of that id had, into ret->reply and ret->len. */
 bool wg_orphans_find(struct wg_orphans *o, const uint64_t id[2], uint64_t now_ns,
                      struct wg_found *ret);

@@ -6,7 +6,7 @@
 #include "graph.h"
 #include "iobuf.h"
 #include "log.h"
-#include "xlators/protocol/server/server.h"
+#include "xlators/protocol/server/earlier.h"
 
 #define STACK_BODY 2048
 #define EXPIRY_MAX_NS (3600 * 1000000000ull) /* nobody's request is remembered for longer */
@@ -26,6 +26,7 @@ struct request {
     pthread_mutex_t lock;        /* of the next two: the parts of a request change things side by side */
     bool recalls;                /* what changes from now on comes too late for the answer */
     struct wg_changes changes;   /* of a modifying one */
+    struct wg_parked parked;
 };
 
 static void malformed(struct wg_server_lane *l, const char *what)
@@ -113,6 +114,47 @@ static void reply_to_read(struct request *q, struct wg_call *call)
     wg_server_lane_unref(q->lane);
 }
 
+static void over(struct request *q)
+{
+    struct wg_session *s = q->session;
+
+    wg_call_unref(q->call);
+    wg_session_resume(s);
+    atomic_fetch_sub(&s->running, 1);
+}
+
+static void answer_parked(struct request *q, const void *body, uint32_t len);
+
+/* Executed for a gateway that is gone: the entry ends with the answer that it had. */
+static void answer_again(struct request *q, const struct wg_found *found)
+{
+    struct wg_session *s = q->session;
+    struct wg_server_lane *l = wg_replycache_end(&s->cache, q->id, found->reply, found->len);
+
+    atomic_fetch_add_explicit(&s->server->replays, 1, memory_order_relaxed);
+    answer_parked(q, found->reply, found->len); /* who came while the entry ran */
+    send_body(l, q->id, q->lease, found->reply, found->len, (struct wg_data){ 0 });
+    wg_session_ended(s);
+    wg_server_lane_unref(l);
+}
+
+/* Those that came again while it ran have the same answer. */
+static void answer_parked(struct request *q, const void *body, uint32_t len)
+{
+    struct wg_parked *p = wg_earlier_ended(q->session->server, q->call->request_id), *next;
+    struct wg_found found;
+
+    for (; p; p = next) {
+        struct request *other = (struct request *)((char *)p - offsetof(struct request, parked));
+
+        next = p->next;
+        found.len = len;
+        memcpy(found.reply, body, len);
+        answer_again(other, &found);
+        over(other);
+    }
+}
+
 static void reply_to_write(struct request *q, struct wg_call *call)
 {
     const struct wg_changes *c = &q->changes;
@@ -137,18 +179,10 @@ static void reply_to_write(struct request *q, struct wg_call *call)
     l = wg_replycache_end(&q->session->cache, q->id, body, len);
     if (atomic_load(&q->session->away))
         wg_orphans_take(&q->session->server->orphans, &q->session->cache, wg_now_coarse_ns());
+    answer_parked(q, body, len);
     send_body(l, q->id, q->lease, body, len, (struct wg_data){ 0 });
     wg_session_ended(q->session);
     wg_server_lane_unref(l);
-}
-
-static void over(struct request *q)
-{
-    struct wg_session *s = q->session;
-
-    wg_call_unref(q->call);
-    wg_session_resume(s);
-    atomic_fetch_sub(&s->running, 1);
 }
 
 /* Nobody remembers what it changed any more. */
@@ -315,39 +349,33 @@ static void not_run(struct wg_server_lane *l, struct request *q, enum wg_verdict
     wg_server_lane_unref(l);
 }
 
-/* Executed for a gateway that is gone: the entry ends with the answer that it had. */
-static void answer_again(struct request *q, const struct wg_found *found)
-{
-    struct wg_session *s = q->session;
-    struct wg_server_lane *l = wg_replycache_end(&s->cache, q->id, found->reply, found->len);
+enum admitted { ENDED, RUNS, WAITS };
 
-    atomic_fetch_add_explicit(&s->server->replays, 1, memory_order_relaxed);
-    send_body(l, q->id, q->lease, found->reply, found->len, (struct wg_data){ 0 });
-    wg_session_ended(s);
-    wg_server_lane_unref(l);
-}
-
-/* true: run it. */
-static bool admit(struct wg_server_lane *l, struct request *q, const struct wg_request *r)
+/* With WAITS, q is whose it waits for. */
+static enum admitted admit(struct wg_server_lane *l, struct request *q, const struct wg_request *r)
 {
     struct wg_found found;
     enum wg_verdict v;
+    enum wg_earlier earlier;
 
     atomic_fetch_add(&l->refs, 1);
     if (!q->modifies) {
         q->lane = l;
-        return true;
+        return RUNS;
     }
     v = wg_replycache_begin(&q->session->cache, r, q->id, wg_now_ns(), l, &found);
     if (v != WG_RUN) {
         not_run(l, q, v, &found);
-        return false;
+        return ENDED;
     }
     if (wg_orphans_find(&l->server->orphans, r->request_id, wg_now_coarse_ns(), &found)) {
         answer_again(q, &found);
-        return false;
+        return ENDED;
     }
-    return true;
+    earlier = wg_earlier_find(l, q->op, r->request_id, &q->parked, &found);
+    if (earlier == WG_EARLIER_DONE)
+        answer_again(q, &found);
+    return earlier == WG_EARLIER_DONE ? ENDED : earlier == WG_EARLIER_RUNS ? WAITS : RUNS;
 }
 
 /* An error would be a lie if an earlier copy of the request runs: let the client ask again. */
@@ -410,10 +438,15 @@ static bool begin(struct wg_server_lane *l, const struct wg_msg_hdr *hdr, struct
     fill_call(call, &r);
     call->peer = l->session->peer; /* the session outlives its calls */
     watch(q, call, &r);
-    if (!admit(l, q, &r))
+    switch (admit(l, q, &r)) {
+    case ENDED:
         return false;
-    start(l, call, in);
-    return true;
+    case RUNS:
+        start(l, call, in);
+        return true;
+    default:
+        return true;
+    }
 }
 
 void wg_server_request(struct wg_server_lane *l, const struct wg_msg_hdr *hdr, const void *body,

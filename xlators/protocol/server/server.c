@@ -46,6 +46,7 @@ static void server_fini(struct wg_xlator *xl)
     if (v->tls)
         wg_tls_unref(v->tls);
     wg_orphans_fini(&v->orphans);
+    pthread_mutex_destroy(&v->parked_lock);
     wg_leases_fini(&v->leases);
     pthread_mutex_destroy(&v->lock);
     free(v);
@@ -66,6 +67,7 @@ static int server_init(struct wg_xlator *xl)
     v->lease_ms = (uint32_t)wg_opt_int(xl, "lease");
     pthread_mutex_init(&v->lock, NULL);
     wg_orphans_init(&v->orphans);
+    pthread_mutex_init(&v->parked_lock, NULL);
     err = wg_leases_init(&v->leases, xl->name, (uint64_t)wg_opt_int(xl, "cache-lease") * 1000000u,
                          (uint32_t)wg_opt_int(xl, "cache-entries"), v->sessions_max);
     if (!err)

@@ -3,10 +3,10 @@
  * protocol/server, inside: the top of a brick's graph; owns the listeners. Files: server.c (the
  * class), session.c (clients and their lanes, the handshake), request.c (from message to call and
  * back), check.c (arguments from outside), replycache.c, orphans.c, lease.c (and leasetable.c,
- * leasefile.c: what clients remember).
+ * leasefile.c: what clients remember), earlier.c.
  *
  * Threads: requests begin on their lane's reader and are answered by whoever finishes them.
- * Lock order: server's lock, a holder's (lease.h), session's lock, an entry's lock, the orphans'.
+ * Lock order: parked_lock, server's lock, a holder's (lease.h), session's lock, an entry's lock, the orphans'.
  * None is held while a call starts.
  */
 #ifndef WG_SERVER_H
@@ -20,6 +20,13 @@
 
 #define WG_SERVER_LISTENERS_MAX 8
 
+/* A request that waits for the answer of another with its id (earlier.h). */
+struct wg_parked {
+    struct wg_parked *next;
+    const struct wg_session *session;
+    uint64_t id[2];
+};
+
 struct wg_server {
     struct wg_xlator *xl;
     struct wg_tls *tls;
@@ -31,6 +38,9 @@ struct wg_server {
     pthread_mutex_t lock;         /* of sessions */
     struct wg_session *sessions;
     unsigned nsessions;
+    pthread_mutex_t parked_lock;  /* of parked */
+    struct wg_parked *parked;
+    atomic_uint nparked;
     struct wg_orphans orphans;    /* answers of clients that went away */
     struct wg_leases leases;      /* what clients remember */
     atomic_uint_least64_t replays, stale, late, refused, malformed, forbidden;
@@ -47,6 +57,7 @@ struct wg_session {
     char name[WG_WIRE_TEXT_MAX + 1];
     char peer[256];               /* of its certificate; another one may not use its id */
     uint32_t slots;
+    uint64_t born_ns;
     bool puller;                  /* another brick, that may read references only */
     struct wg_replycache cache;
     _Atomic(struct wg_holder *) holder; /* NULL: it remembers nothing */

@@ -63,6 +63,7 @@ static struct wg_session *session_new(struct wg_server *v, const struct wg_hello
     snprintf(s->name, sizeof s->name, "%.*s", (int)h->name.len, h->name.s ? h->name.s : "");
     snprintf(s->peer, sizeof s->peer, "%s", peer);
     s->slots = h->slots;
+    s->born_ns = wg_now_coarse_ns();
     s->puller = h->kind == WG_SESSION_PULLER;
     pthread_mutex_init(&s->lock, NULL);
     return s;
