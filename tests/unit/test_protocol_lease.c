@@ -4,6 +4,8 @@
  * store of names. Each gateway has an ear on top, which counts what it hears, and remembers answers
  * when a test wants that.
  */
+#include <fcntl.h>
+
 #include "lease.h"
 #include "protocol_kit.h"
 
@@ -717,6 +719,32 @@ START_TEST(a_client_that_went_away_is_forgotten_by_the_file)
 }
 END_TEST
 
+START_TEST(a_gateway_that_cannot_be_noted_is_promised_nothing)
+{
+    char path[128], options[200];
+    struct wg_graph *brick, *a;
+    int err, fd, good;
+
+    snprintf(path, sizeof path, "%s/noted", pki.dir);
+    snprintf(options, sizeof options, "option cache-file %s\n", path);
+    brick = start_brick(options);
+    fd = leases_of(brick)->fd;
+    good = dup(fd);
+    err = open(path, O_RDONLY | O_CLOEXEC); /* as a disk that takes nothing */
+    ck_assert_int_eq(dup2(err, fd), fd);
+    close(err);
+    a = start_gateway(2);
+    for (int i = 0; i < 20; i++)
+        ck_assert(!look_and_keep(a, 1, &err));
+    ck_assert_int_eq(dup2(good, fd), fd);
+    hold(a, 1); /* now it is */
+    close(good);
+    end_graph(a);
+    end_graph(brick);
+    unlink(path);
+}
+END_TEST
+
 START_TEST(a_full_table_promises_less_and_begins_anew)
 {
     struct wg_graph *brick = start_brick("option cache-entries 1024"), *a = start_gateway(2), *b = start_gateway(2);
@@ -871,6 +899,7 @@ static void add(TCase *t)
     tcase_add_test(t, a_recall_is_said_again_on_another_lane);
     tcase_add_test(t, a_restarted_brick_waits_for_those_who_might_remember);
     tcase_add_test(t, a_client_that_went_away_is_forgotten_by_the_file);
+    tcase_add_test(t, a_gateway_that_cannot_be_noted_is_promised_nothing);
     tcase_add_test(t, a_full_table_promises_less_and_begins_anew);
     tcase_add_test(t, changes_in_the_background_are_told);
     tcase_add_test(t, no_gateway_shows_the_past);

@@ -279,13 +279,16 @@ static struct wg_holder *become_holder(struct wg_leases *t, struct wg_session *s
 
     pthread_mutex_lock(&t->lock);
     h = atomic_load(slot);
-    if (!h && (h = new_holder(t))) {
+    if (!h && (h = new_holder(t)) && !wg_lease_file_add(t, client)) {
+        h->next_free = t->free;
+        t->free = h;
+        h = NULL;
+    } else if (h && !atomic_load(slot)) {
         pthread_mutex_lock(&h->lock);
         h->session = s;
         memcpy(h->client, client, sizeof h->client);
         atomic_store(&h->drop, 0);
         pthread_mutex_unlock(&h->lock);
-        wg_lease_file_add(t, client);
         atomic_store(slot, h);
     }
     pthread_mutex_unlock(&t->lock);

@@ -104,6 +104,7 @@ struct wg_leases {
     pthread_mutex_t lock;      /* of holders being made, free ones, and the file */
     struct wg_holder *free;
     int fd;                    /* of the file; -1: none */
+    bool unnoted;              /* the last client could not be written to it */
     uint8_t (*ghosts)[16];
     unsigned nghosts;
     pthread_mutex_t tick_lock; /* of the next five; before the worker's */
@@ -196,7 +197,8 @@ void wg_lease_remove(struct wg_leases *t, struct wg_holder *h, uint64_t hash, ui
 /* leasefile.c: under leases.lock, but open and close. */
 void wg_lease_file_open(struct wg_leases *t, const char *path);
 void wg_lease_file_close(struct wg_leases *t);
-void wg_lease_file_add(struct wg_leases *t, const uint8_t client[16]);
+/* False: it could not be noted, so it must be granted nothing: a next instance would not wait for it. */
+bool wg_lease_file_add(struct wg_leases *t, const uint8_t client[16]);
 /* Writes who is a holder now, and nobody else. */
 void wg_lease_file_rewrite(struct wg_leases *t);
 /* client has dropped everything: true when it was the last ghost. */

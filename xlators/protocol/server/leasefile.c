@@ -97,16 +97,21 @@ void wg_lease_file_close(struct wg_leases *t)
     t->nghosts = 0;
 }
 
-void wg_lease_file_add(struct wg_leases *t, const uint8_t client[16])
+bool wg_lease_file_add(struct wg_leases *t, const uint8_t client[16])
 {
     char line[LINE + 1];
     struct stat st;
+    ssize_t n;
 
     if (t->fd < 0)
-        return;
+        return true;
     to_line(client, line);
-    if (fstat(t->fd, &st) || pwrite(t->fd, line, LINE, st.st_size / LINE * LINE) != LINE)
-        wg_warning("%s: can't note a gateway that remembers answers: %s", t->name, wg_error_name(errno));
+    n = fstat(t->fd, &st) ? -1 : pwrite(t->fd, line, LINE, st.st_size / LINE * LINE);
+    if (n != LINE && !t->unnoted) /* once: it asks again with each request */
+        wg_warning("%s: can't note a gateway that would remember answers: %s; it may not", t->name,
+                   n < 0 ? wg_error_name(errno) : "ENOSPC");
+    t->unnoted = n != LINE;
+    return n == LINE;
 }
 
 /* First those that count, then the end: killed between the two, it says too much, not too little. */
