@@ -65,8 +65,7 @@ stop_two() {
     done
 }
 dump_of() { "$WG_TEST_BIN" statedump --control "$T/w/$1.sock" --json; }
-# The sum of all numbers under KEY in the JSON's objects named like WHERE ("" is anywhere). Lanes are in a dump
-# twice, in their own section and in their translator's.
+# The sum of all numbers under KEY in the JSON's objects named like WHERE ("" is anywhere).
 number() {
     python3 -c '
 import json, sys
