@@ -68,13 +68,27 @@ static struct wg_settings *from_options(const struct wg_args *a)
     return s;
 }
 
+/* What is missing is said in the words of the command line, not in those of a file that nobody wrote. */
+static const char *missing(const struct wg_args *a)
+{
+    if (wg_arg(a, "config"))
+        return NULL;
+    if (!wg_arg(a, "directory"))
+        return "--directory or --config";
+    if (wg_arg_given(a, "plain"))
+        return NULL;
+    if (!wg_arg(a, "certs"))
+        return "--certs (or --plain)";
+    return wg_arg_nth(a, "allow", 0) ? NULL : "--allow";
+}
+
 static struct wg_settings *load(const struct wg_args *a, wg_set_error *err)
 {
     struct wg_settings *s;
+    const char *option = missing(a);
 
-    if (!wg_arg(a, "config") && !wg_arg(a, "directory")) {
-        fprintf(stderr, "windgate brick: --directory or --config is missing; see windgate brick "
-                "--help\n");
+    if (option) {
+        fprintf(stderr, "windgate brick: %s is missing; see windgate brick --help\n", option);
         return NULL;
     }
     s = wg_arg(a, "config") ? wg_settings_load(wg_arg(a, "config"), err, NULL)

@@ -75,6 +75,11 @@ printf '%s\n' "${good/\"s\"/\"s\" /* b */ \"t\"}" >"$T/c.conf" && "$WG_TEST_BIN"
 bad "needs certificate, key and ca in tls" 'state = "s"; s3 = { enabled = false; }; bricks = ( { name = "b"; address = "h:1"; } ); volumes = ( { name = "v"; brick = "b"; } );'
 "$WG_TEST_BIN" graph --config "$T/c.conf" | grep protocol/client >/dev/null
 "$WG_TEST_BIN" help --settings | grep mount-port >/dev/null
+for o in "" "--directory $T/none" "--directory $T/none --certs $T/none"; do
+    # shellcheck disable=SC2086              # a list of options
+    ! "$WG_TEST_BIN" brick $o 2>"$T/err" || fail "brick $o"
+    grep -qE '^windgate brick: --(directory|certs|allow) .*is missing' "$T/err"
+done
 ! "$WG_TEST_BIN" gatewy 2>"$T/err" && grep -q "did you mean 'gateway'" "$T/err" || fail "that must not succeed"
 ! { "$WG_TEST_BIN" help --man; "$WG_TEST_BIN" user; "$WG_TEST_BIN" help --settings; } 2>&1 | grep ' $' || fail "that must not succeed"
 for c in $("$WG_TEST_BIN" --help | sed -n '/^commands/,/^$/s/^  \([a-z-]*\).*/\1/p' | grep -v help | sort -u); do "$WG_TEST_BIN" "$c" --help >/dev/null; done
