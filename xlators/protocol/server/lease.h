@@ -185,6 +185,11 @@ void wg_recalls_end(struct wg_leases *t, struct wg_recall *list);
 
 /* leasetable.c */
 int wg_lease_table_make(struct wg_leases *t);
+/* Without a lock: an old instance's clients are waited for before anybody new has made one. */
+static inline bool wg_lease_table_made(struct wg_leases *t)
+{
+    return __atomic_load_n(&t->size, __ATOMIC_ACQUIRE) != 0;
+}
 void wg_lease_table_free(struct wg_leases *t);
 /* false: full. Before the store looks. */
 bool wg_lease_add(struct wg_leases *t, struct wg_holder *h, const wg_gfid *gfid, struct wg_str name);

@@ -26,7 +26,7 @@ int wg_lease_table_make(struct wg_leases *t)
         t->shard[i].entry = t->entries + (size_t)i * each;
         t->shard[i].bucket = t->buckets + (size_t)i * each;
     }
-    t->size = each;
+    __atomic_store_n(&t->size, each, __ATOMIC_RELEASE); /* changes look whether there is one */
     return 0;
 }
 

@@ -104,7 +104,7 @@ void wg_leases_changed(struct wg_changes *c, const wg_gfid *gfid, struct wg_str 
     thing.hash = wg_hash_name(gfid, name);
     if (c->list)
         note_own(c, &thing);
-    if (t->size && atomic_load(&t->terms))
+    if (atomic_load(&t->terms) && wg_lease_table_made(t))
         wg_lease_find(t, thing.hash, found, &(struct finding){ c, &thing });
 }
 
@@ -348,7 +348,7 @@ void wg_leases_tell(struct wg_leases *t, const struct wg_event *ev)
     struct told list = { .n = 0 };
     uint64_t hash;
 
-    if (!atomic_load(&t->terms) || !t->size || atomic_load(&t->closing))
+    if (!atomic_load(&t->terms) || !wg_lease_table_made(t) || atomic_load(&t->closing))
         return;
     hash = wg_hash_name(&ev->gfid, ev->name);
     if (ev->kind == WG_EV_INVALIDATE)

@@ -168,7 +168,7 @@ static void dump_leases(struct wg_leases *t, struct wg_dump *d)
     wg_dump_object(d, "leases");
     wg_dump_u64(d, "running", atomic_load(&t->terms));
     wg_dump_u64(d, "entries", live);
-    wg_dump_u64(d, "entries_max", (uint64_t)t->size * WG_LEASE_SHARDS);
+    wg_dump_u64(d, "entries_max", (uint64_t)__atomic_load_n(&t->size, __ATOMIC_RELAXED) * WG_LEASE_SHARDS);
     wg_dump_u64(d, "granted", atomic_load(&t->granted));
     wg_dump_u64(d, "not_granted_table_full", atomic_load(&t->overflowed));
     wg_dump_u64(d, "recalls", atomic_load(&t->recalled));
