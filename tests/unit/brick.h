@@ -24,6 +24,7 @@ struct brick {
     struct wg_cred cred;
     bool replay, nowait;
     const char *peer; /* whose certificate the fop came with */
+    uint64_t request; /* the front end's name of the next fop; 0: none */
 };
 
 static char brick_error[512];
@@ -136,6 +137,7 @@ static inline int brick_run(struct brick *b, unsigned op, const void *in)
     b->call->replay = b->replay;
     b->call->nowait = b->nowait;
     b->call->peer = b->peer;
+    b->call->request_id[0] = b->call->request_id[1] = b->request;
     return brick_go(b, op, in);
 }
 

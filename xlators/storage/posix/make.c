@@ -449,15 +449,20 @@ void wg_posix_mknod(struct wg_frame *f)
 }
 
 /* The new name for ino; a replay finds it there. */
-static int link_name(struct making *m, struct px_inode *ino, bool replay)
+static int link_name(struct making *m, struct px_inode *ino, bool replay, const uint64_t *id)
 {
+    enum px_earlier earlier = wg_px_done_find(m->px, id);
     char path[PX_FD_PATH];
     struct wg_ref ref;
     struct statx st;
-    int err = wg_px_ident(m->px, m->cred, m->dir, m->name, &ref, &st);
+    int err;
 
+    m->changed |= earlier != PX_NEVER; /* told again */
+    if (earlier == PX_DONE)
+        return 0;
+    err = wg_px_ident(m->px, m->cred, m->dir, m->name, &ref, &st);
     if (err == 0)
-        return replay && wg_gfid_eq(ref.gfid, ino->gfid) ? 0 : EEXIST;
+        return (replay || earlier == PX_BEGUN) && wg_gfid_eq(ref.gfid, ino->gfid) ? 0 : EEXIST;
     if (err != ENOENT)
         return err;
     err = wg_px_stat_inode(m->px, ino, &st);
@@ -466,9 +471,11 @@ static int link_name(struct making *m, struct px_inode *ino, bool replay)
     err = wg_px_index_add(m->px, m->dir->gfid, m->name, m->gfid, m->type, ino->hint, ino->hint_len);
     if (err == 0)
         err = wg_px_as(m->px, m->cred);
+    wg_px_done_mark(m->px, id);
     if (err == 0 && linkat(AT_FDCWD, wg_px_fd_path(path, ino->fd), m->dir->fd, m->name,
                            AT_SYMLINK_FOLLOW) != 0)
         err = errno;
+    wg_px_done_end(m->px, id, err == 0);
     m->changed |= err == 0;
     if (err)
         (void)wg_px_index_remove(m->px, m->dir->gfid, m->name, m->gfid, false);
@@ -482,6 +489,7 @@ void wg_posix_link(struct wg_frame *f)
     struct making m = { .type = WG_REG };
     struct px_alone alone;
     struct px_inode *ino;
+    uint64_t id[2];
     int err;
 
     if (!out)
@@ -498,8 +506,10 @@ void wg_posix_link(struct wg_frame *f)
     }
     wg_px_alone_begin(ino, &alone); /* its ctime and link count change */
     err = begin(&m, f, &in->to);
-    if (err == 0)
-        err = link_name(&m, ino, f->call->replay);
+    if (err == 0) {
+        wg_px_done_id(f, m.dir, m.name, id);
+        err = link_name(&m, ino, f->call->replay, id);
+    }
     (void)wg_px_alone_end(ino, &alone);
     wg_px_attr(ino, &out->attr);
     wg_px_release(wg_px(f), ino);

@@ -82,6 +82,7 @@ static void posix_fini(struct wg_xlator *xl)
     (void)wg_px_as_brick(px);
     wg_px_commits_stop(px);
     wg_px_references_stop(px);
+    wg_px_done_stop(px);
     wg_px_streams_stop(px);
     wg_px_stage_stop(px);
     wg_px_retain_stop(px);
@@ -154,6 +155,8 @@ static int posix_init(struct wg_xlator *xl)
         err = wg_px_commits_start(px);
     if (err == 0)
         err = wg_px_references_start(px);
+    if (err == 0)
+        err = wg_px_done_start(px);
     if (err)
         posix_fini(xl);
     return err;

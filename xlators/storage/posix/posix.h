@@ -35,6 +35,7 @@
 struct posix;
 struct px_index; /* index.c */
 struct px_stage; /* stage.c: files under construction */
+struct px_done; /* done.c */
 struct px_commits; /* commit.c: answers that wait for a sync */
 
 /* ---- identity (identity.c) --------------------------------------------------------------- */
@@ -401,6 +402,25 @@ void wg_px_retain_undo(struct posix *px, struct px_inode *ino);
 /* All replaced inodes go at once, to make room; false when there were none. */
 bool wg_px_retain_drop_all(struct posix *px);
 
+/* ---- requests sent again (done.c) --------------------------------------------------------- */
+
+/*
+ * Which of a client's requests (call->request_id; zero: none) have changed names, over a restart. With the names of
+ * the request locked: find before anything else, mark before the change, end after it.
+ */
+enum px_earlier {
+    PX_NEVER,
+    PX_BEGUN, /* by a process that was killed: it may have had its effect */
+    PX_DONE,
+};
+/* The id of f's change of that name: a layer above may make several for one request. {0, 0}: it has none. */
+void wg_px_done_id(const struct wg_frame *f, const struct px_inode *dir, const char *name, uint64_t ret[2]);
+enum px_earlier wg_px_done_find(struct posix *px, const uint64_t id[2]);
+void wg_px_done_mark(struct posix *px, const uint64_t id[2]);
+void wg_px_done_end(struct posix *px, const uint64_t id[2], bool done);
+int wg_px_done_start(struct posix *px);
+void wg_px_done_stop(struct posix *px);
+
 /* ---- the index (index.c) ----------------------------------------------------------------- */
 
 /*
@@ -493,6 +513,7 @@ struct posix {
     struct px_commits *commits;
     struct px_retained *retained;
     struct px_references *references;
+    struct px_done *done; /* NULL: nothing is remembered */
     _Atomic int64_t reference_life_ms;
     atomic_uint references_max;
     struct px_streams *streams;

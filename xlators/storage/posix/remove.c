@@ -37,16 +37,24 @@ struct removing {
     char name[WG_NAME_MAX + 1];
     wg_gfid expect;
     wg_gfid victim; /* what was removed; zero: nothing */
+    uint64_t id[2]; /* wg_px_done_id */
     bool replay, rmdir;
 };
 
 static int remove_locked(struct removing *r)
 {
     struct posix *px = r->px;
+    enum px_earlier earlier = wg_px_done_find(px, r->id);
     struct wg_ref ref;
     struct statx st;
-    int err = wg_px_ident(px, r->cred, r->dir, r->name, &ref, &st);
+    int err;
 
+    r->replay = r->replay || earlier != PX_NEVER;
+    if (earlier == PX_DONE)
+        return 0;
+    err = wg_px_ident(px, r->cred, r->dir, r->name, &ref, &st);
+    if (err == ENOENT && earlier == PX_BEGUN)
+        return 0;
     /* Of a caller that expects nothing there, a replay has removed nothing either. */
     if (err == ENOENT && r->replay && !wg_gfid_is_zero(r->expect))
         return 0;
@@ -59,8 +67,12 @@ static int remove_locked(struct removing *r)
     err = wg_px_as(px, r->cred);
     if (err)
         return err;
+    wg_px_done_mark(px, r->id);
     if (unlinkat(r->dir->fd, r->name, r->rmdir ? AT_REMOVEDIR : 0) != 0)
-        return errno;
+        err = errno;
+    wg_px_done_end(px, r->id, err == 0);
+    if (err)
+        return err;
     r->victim = ref.gfid;
     if (last_name(&st))
         gone(px, &ref, &st);
@@ -106,6 +118,7 @@ static int remove_name(struct removing *r, struct wg_frame *f, const struct wg_l
     err = wg_px_name(r->px, r->dir, at->name, PX_USE, r->name);
     if (err == 0) {
         place = (struct px_at){ r->dir->gfid, r->name };
+        wg_px_done_id(f, r->dir, r->name, r->id);
         wg_px_lock_names(r->px, &names, &place, 1);
         err = wg_px_dir_begin(r->px, r->dir, &alone, wcc);
         if (err == 0) {
@@ -166,6 +179,7 @@ struct renaming {
     struct side from, to;
     wg_gfid moved, victim; /* expected; zero: any */
     uint32_t flags;
+    uint64_t id[2]; /* wg_px_done_id */
     bool replay, changed, marked;
 };
 
@@ -322,13 +336,18 @@ static void after(struct renaming *r)
 static int rename_locked(struct renaming *r)
 {
     bool exchange = r->flags & WG_RENAME_EXCHANGE;
-    int err = look(r, &r->from);
+    enum px_earlier earlier = wg_px_done_find(r->px, r->id);
+    int err;
 
+    r->replay = r->replay || earlier != PX_NEVER;
+    if (earlier == PX_DONE)
+        return 0;
+    err = look(r, &r->from);
     if (err == 0)
         err = look(r, &r->to);
     if (err)
         return err;
-    if (done_before(r))
+    if (done_before(r) || (earlier == PX_BEGUN && !r->from.there && r->to.there))
         return 0;
     err = check_expected(r);
     if (err)
@@ -352,9 +371,11 @@ static int rename_locked(struct renaming *r)
         err = add_row(r, &r->from, &r->to);
     if (err == 0)
         err = wg_px_as(r->px, r->cred);
+    wg_px_done_mark(r->px, r->id);
     if (err == 0 &&
         renameat2(r->from.dir->fd, r->from.name, r->to.dir->fd, r->to.name, r->flags) != 0)
         err = errno;
+    wg_px_done_end(r->px, r->id, err == 0);
     r->changed = err == 0;
     if (err)
         restore_rows(r);
@@ -437,6 +458,7 @@ static int rename_names(struct renaming *r, struct wg_frame *f,
         const struct px_at places[] = { { r->from.dir->gfid, r->from.name },
                                         { r->to.dir->gfid, r->to.name } };
 
+        wg_px_done_id(f, r->from.dir, r->from.name, r->id);
         wg_px_lock_names(r->px, &names, places, 2);
         err = rename_begun(r, out);
         wg_px_unlock_names(r->px, &names);

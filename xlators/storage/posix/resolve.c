@@ -522,7 +522,7 @@ int wg_px_find_indexed(struct posix *px, const struct wg_ref *ref, struct px_ino
 /* Where only the index knows the way, what it does not know yet is no stale reference. */
 int wg_px_find(struct posix *px, const struct wg_ref *ref, struct px_inode **ret)
 {
-    bool unsure = (!px->handles || ref->hint_len == 0) && wg_px_index_rebuilding(px);
+    bool unsure = !px->handles && wg_px_index_rebuilding(px);
     int err = find(px, ref, ret);
 
     return err == ESTALE && unsure ? EAGAIN : err;
