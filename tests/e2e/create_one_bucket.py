@@ -1,45 +1,30 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Many clients make a bucket of one name at once, on either volume: URL ROUNDS DIR DIR. One of them makes it, on one volume."""
-import datetime
-import hashlib
-import hmac
 import http.client
 import os
+import socket
 import sys
 import threading
 from urllib.parse import urlsplit
+
+import s3raw
 
 host, rounds, dirs = urlsplit(sys.argv[1]).netloc, int(sys.argv[2]), sys.argv[3:]
 ON_TWO = b'<CreateBucketConfiguration><LocationConstraint>vtwo</LocationConstraint></CreateBucketConfiguration>'
 
 
-def signed(path):
-    now = datetime.datetime.now(datetime.timezone.utc)
-    stamp, day, region = now.strftime('%Y%m%dT%H%M%SZ'), now.strftime('%Y%m%d'), os.environ['AWS_DEFAULT_REGION']
-    names = 'host;x-amz-content-sha256;x-amz-date'
-    canonical = 'PUT\n%s\n\nhost:%s\nx-amz-content-sha256:UNSIGNED-PAYLOAD\nx-amz-date:%s\n\n%s\nUNSIGNED-PAYLOAD' % (path, host, stamp, names)
-    scope = '%s/%s/s3/aws4_request' % (day, region)
-    key = ('AWS4' + os.environ['AWS_SECRET_ACCESS_KEY']).encode()
-    text = 'AWS4-HMAC-SHA256\n%s\n%s\n%s' % (stamp, scope, hashlib.sha256(canonical.encode()).hexdigest())
-    for part in (day, region, 's3', 'aws4_request', text):
-        key = hmac.new(key, part.encode(), hashlib.sha256).digest()
-    return {'x-amz-date': stamp, 'x-amz-content-sha256': 'UNSIGNED-PAYLOAD', 'Authorization':
-            'AWS4-HMAC-SHA256 Credential=%s/%s, SignedHeaders=%s, Signature=%s' % (os.environ['AWS_ACCESS_KEY_ID'], scope, names, key.hex())}
-
-
 def make(i, barrier, statuses):
-    c = http.client.HTTPConnection(host, timeout=60)
-    c.connect()
+    s = socket.create_connection(host.rsplit(':', 1), 60)
     for n in range(rounds):
-        path = '/race-%d' % n
-        headers = signed(path)
+        request = s3raw.request(host, 'PUT', '/race-%d' % n, body=ON_TWO if i % 2 else b'')
         barrier.wait()
-        c.request('PUT', path, ON_TWO if i % 2 else b'', headers)
-        r = c.getresponse()
+        s.sendall(request)
+        r = http.client.HTTPResponse(s)
+        r.begin()
         r.read()
         statuses[n].append(r.status)
-    c.close()
+    s.close()
 
 
 clients = 6

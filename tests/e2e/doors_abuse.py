@@ -9,9 +9,7 @@ Prints the seed: the same seed makes the same requests, not the same times. A 50
 libmicrohttpd answers by itself, to a chunk's extension longer than its buffer.
 """
 import base64
-import datetime
 import hashlib
-import hmac
 import os
 import random
 import socket
@@ -22,6 +20,7 @@ import threading
 import time
 
 import nfs3
+import s3raw
 
 seconds, seed = float(sys.argv[1]), int(sys.argv[2])
 http, https, nfs, mount = (int(a) for a in sys.argv[3:7])
@@ -30,24 +29,8 @@ HOST = '127.0.0.1:%d' % http
 findings, counts, lock = [], {}, threading.Lock()
 
 
-def s3(method, path, query='', body=b'', payload='UNSIGNED-PAYLOAD', **headers):
-    now = datetime.datetime.now(datetime.timezone.utc)
-    stamp, day, region = now.strftime('%Y%m%dT%H%M%SZ'), now.strftime('%Y%m%d'), os.environ['AWS_DEFAULT_REGION']
-    h = {'host': HOST, 'x-amz-content-sha256': payload, 'x-amz-date': stamp} | {k.lower().replace('_', '-'): v for k, v in headers.items()}
-    names = ';'.join(sorted(h))
-    query_text = '&'.join(sorted(q if '=' in q else q + '=' for q in query.split('&') if q))
-    canonical = '\n'.join((method, path, query_text, ''.join('%s:%s\n' % (k, h[k]) for k in sorted(h)), names, payload))
-    scope = '%s/%s/s3/aws4_request' % (day, region)
-    text = 'AWS4-HMAC-SHA256\n%s\n%s\n%s' % (stamp, scope, hashlib.sha256(canonical.encode()).hexdigest())
-    key = ('AWS4' + os.environ['AWS_SECRET_ACCESS_KEY']).encode()
-    for part in (day, region, 's3', 'aws4_request', text):
-        key = hmac.new(key, part.encode(), hashlib.sha256).digest()
-    h['authorization'] = 'AWS4-HMAC-SHA256 Credential=%s/%s, SignedHeaders=%s, Signature=%s' % (
-        os.environ['AWS_ACCESS_KEY_ID'], scope, names, key.hex())
-    head = '%s %s%s HTTP/1.1\r\n' % (method, path, '?' + query if query else '') + ''.join('%s: %s\r\n' % i for i in h.items())
-    if body or method in ('PUT', 'POST'):
-        head += 'content-length: %d\r\n' % len(body)
-    return head.encode() + b'\r\n' + body
+def s3(*args, **kw):
+    return s3raw.request(HOST, *args, **kw)
 
 
 PARTS = b'<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>"x"</ETag></Part></CompleteMultipartUpload>'
@@ -184,19 +167,10 @@ def client(i, handles, until):
             pass                                 # of the dialling
 
 
-def whole(request):
-    s = socket.create_connection(('127.0.0.1', http), 60)
-    s.sendall(request)
-    out = b''
-    while piece := s.recv(1 << 20):
-        out += piece
-    return out
-
-
 print('seed', seed)
 big = os.urandom(3 << 20)
-assert b' 200 ' in whole(s3('PUT', '/abuse', Connection='close'))[:20]
-assert b' 200 ' in whole(s3('PUT', '/abuse/big', body=big, Connection='close'))[:20]
+assert s3raw.ask(HOST, 'PUT', '/abuse')[0] == 200
+assert s3raw.ask(HOST, 'PUT', '/abuse/big', body=big)[0] == 200
 m = nfs3.Mount('127.0.0.1', nfs, mount, export)
 work = m.mkdir(m.root, b'abuse-%d' % os.getpid())
 handles = [work, m.create(work, b'file'), m.symlink(work, b'link', b'somewhere'), m.root]
@@ -211,7 +185,7 @@ for sent, out in findings:
     print('sent', sent, '\n500:', out)
 assert not findings
 m.getattr(work)
-assert whole(s3('GET', '/abuse/big', Connection='close')).endswith(big), 'what was stored is another now'
+assert s3raw.ask(HOST, 'GET', '/abuse/big')[2] == big, 'what was stored is another now'
 end = time.monotonic() + 90
 while descriptors() > fds + 4:
     assert time.monotonic() < end, 'descriptors: %d, before %d' % (descriptors(), fds)
