@@ -92,9 +92,17 @@ int wg_log_file(const char *path)
         if (fd < 0)
             return errno;
     }
-    old = atomic_exchange(&out, fd);
+    old = atomic_load(&out);
+    if (old != STDERR_FILENO && fd != STDERR_FILENO) {
+        /* In place: a thread that writes meanwhile must not find the number closed, or another's. */
+        int err = dup3(fd, old, O_CLOEXEC) < 0 ? errno : 0;
+
+        close(fd);
+        return err;
+    }
+    atomic_store(&out, fd);
     if (old != STDERR_FILENO)
-        close(old);
+        close(old); /* back to stderr: in tests, when nobody logs */
     return 0;
 }
 
