@@ -182,7 +182,7 @@ struct wg_py {
     struct wg_py_memory *first_memory; /* its own, when it has taken over another's; events may still be in it */
     struct wg_py_file_id id;
     bool draining;           /* nobody may wait any more; under lock */
-    bool stopping;           /* of the spawned ones too; under lock, read with the GIL alone as a hint */
+    _Atomic bool stopping;   /* of the spawned ones too; changed under lock, read with the GIL alone as a hint */
     bool hears;              /* the class has invalidate() */
     struct wg_py_task *tasks; /* those that sleep, or were spawned; under lock */
     unsigned spawned;

@@ -499,7 +499,7 @@ void wg_py_tasks_drain(struct wg_py *p, bool ending)
     p->draining = true;
     wake(p, false);
     if (ending) { /* the process waits for their calls */
-        __atomic_store_n(&p->stopping, true, __ATOMIC_RELEASE);
+        p->stopping = true;
         wake(p, true);
     }
     pthread_mutex_unlock(&p->lock);
@@ -508,7 +508,7 @@ void wg_py_tasks_drain(struct wg_py *p, bool ending)
 void wg_py_tasks_stop(struct wg_py *p)
 {
     pthread_mutex_lock(&p->lock);
-    __atomic_store_n(&p->stopping, true, __ATOMIC_RELEASE);
+    p->stopping = true;
     wake(p, true);
     while (p->spawned > 0)
         pthread_cond_wait(&p->quiet, &p->lock);
