@@ -2,8 +2,8 @@
 /*
  * What an interpreter does that looks for its files along a search path: each name is asked for in one
  * directory after the other until it is found, by LOOKUP calls over NFSv3, one at a time. Most answers are
- * NFS3ERR_NOENT. Several servers take turns, a page each, so that what else the machine does falls on all of
- * them alike. Prints one JSON line a server of how long the failed lookups took.
+ * NFS3ERR_NOENT. Several servers take turns, so that what else the machine does falls on all of them
+ * alike. Prints one JSON line a server of how long the failed lookups took.
  */
 #include "nfscall.h"
 
@@ -11,7 +11,7 @@
 
 #define TARGETS_MAX 8
 
-static unsigned ndirs = 20, nfiles = 100, pages = 50;
+static unsigned ndirs = 20, nfiles = 100, pages = 50, turn = 1;
 static int verbose;
 
 static struct target {
@@ -122,15 +122,16 @@ int main(int argc, char **argv)
 {
 	int c, n = 0;
 
-	while ((c = getopt(argc, argv, "d:n:r:v")) != -1)
+	while ((c = getopt(argc, argv, "d:n:r:t:v")) != -1)
 		switch (c) {
 		case 'd': ndirs = atoi(optarg); break;
 		case 'n': nfiles = atoi(optarg); break;
 		case 'r': pages = atoi(optarg); break;
+		case 't': turn = atoi(optarg); break;	/* pages in one go */
 		case 'v': verbose = 1; break;	/* each page's average */
-		default: die("usage", "include_search [-v] [-d directories] [-n files] [-r pages] LABEL=URL...");
+		default: die("usage", "include_search [-v] [-d directories] [-n files] [-r pages] [-t pages] LABEL=URL...");
 		}
-	if (ndirs < 4 || !nfiles || !pages || optind == argc || argc - optind > TARGETS_MAX)
+	if (ndirs < 4 || !nfiles || !pages || !turn || optind == argc || argc - optind > TARGETS_MAX)
 		die("usage", "at least 4 directories, one file, one page, one to eight LABEL=URL");
 	for (; optind < argc; optind++, n++) {
 		char *equals = strchr(argv[optind], '=');
@@ -143,12 +144,13 @@ int main(int argc, char **argv)
 		parse_url();
 		prepare(&targets[n]);
 	}
-	for (unsigned p = 0; p < pages; p++)
-		for (int i = 0; i < n; i++) {
-			page(&targets[i]);
-			if (p == 0)
-				targets[i].cold = targets[i].failed.n;
-		}
+	for (unsigned p = 0; p < pages; p += turn)
+		for (int i = 0; i < n; i++)
+			for (unsigned k = p; k < pages && k < p + turn; k++) {
+				page(&targets[i]);
+				if (k == 0)
+					targets[i].cold = targets[i].failed.n;
+			}
 	for (int i = 0; i < n; i++)
 		print_line(&targets[i]);
 	return 0;
