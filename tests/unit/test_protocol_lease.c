@@ -692,8 +692,9 @@ START_TEST(a_restarted_brick_waits_for_those_who_might_remember)
     brick = start_brick(more);
     start_set(&o, b, 2, true);
     ck_assert(!op_wait(&o, 300));
-    end_graph(b);
+    wg_graph_stop(b);
     ck_assert_int_eq(op_end(&o), ECANCELED);
+    wg_graph_free(b); /* without calls, now */
     end_graph(brick);
     unlink(file);
 }
