@@ -170,8 +170,12 @@ START_TEST(a_rebuild_that_lacks_descriptors_is_not_complete)
     none = (struct rlimit){ 3, limit.rlim_max };
     OK(setrlimit(RLIMIT_NOFILE, &none));
     wg_px_index_rebuild(brick_px(&b));
-    for (int i = 0; i < 6000 && __atomic_load_n(&brick_px(&b)->index->nfailed, __ATOMIC_RELAXED) == 0; i++)
+    for (unsigned i = 0, failed = 0; i < 6000 && failed == 0; i++) {
         usleep(10000);
+        pthread_mutex_lock(&brick_px(&b)->index->mutex);
+        failed = brick_px(&b)->index->nfailed;
+        pthread_mutex_unlock(&brick_px(&b)->index->mutex);
+    }
     ck_assert(!atomic_load(&brick_px(&b)->index->complete));
     OK(setrlimit(RLIMIT_NOFILE, &limit));
     wait_complete(&b);
