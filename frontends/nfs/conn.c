@@ -4,6 +4,8 @@
  * takes records in, conn_send.c sends replies out.
  */
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -16,6 +18,8 @@
 #include "dump.h"
 #include "log.h"
 #include "pool.h"
+
+#define QUIET_MS 5000 /* who gave up a connection has waited for longer */
 
 struct wg_conns wg_conns = {
     .conns_lock = PTHREAD_MUTEX_INITIALIZER, .in_epoll = -1, .out_epoll = -1, .wake = -1,
@@ -211,6 +215,27 @@ void wg_conn_counts(struct wg_nfs_counts *ret)
         add_counts(ret, c);
     ret->connections = wg_conns.nconns;
     pthread_mutex_unlock(&wg_conns.conns_lock);
+}
+
+/* TCP knows of an end before its event is read here. */
+static bool in_use(int fd)
+{
+    struct tcp_info info = { 0 };
+    socklen_t len = sizeof info;
+
+    return getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) == 0 && info.tcpi_state == TCP_ESTABLISHED &&
+           info.tcpi_last_data_recv < QUIET_MS;
+}
+
+bool wg_rpc_in_use(uint64_t serial)
+{
+    bool found = false;
+
+    pthread_mutex_lock(&wg_conns.conns_lock);
+    for (struct wg_rpc_conn *c = wg_conns.conns; c && !found; c = c->next)
+        found = c->peer.serial == serial && in_use(c->fd);
+    pthread_mutex_unlock(&wg_conns.conns_lock);
+    return found;
 }
 
 void wg_conn_free(struct wg_rpc_conn *c)

@@ -309,6 +309,32 @@ static bool set_id(struct nfs_req *r)
     return nfs_mac(r->export->volume->key, parts, 3, r->id);
 }
 
+/* For a program that counts its requests as another one of the same machine does. */
+static bool set_own_id(struct nfs_req *r)
+{
+    uint8_t id[sizeof r->id];
+    struct wg_str parts[] = {
+        WG_STR("port"),
+        { (const char *)&r->rpc.peer->port, sizeof r->rpc.peer->port },
+        { (const char *)id, sizeof id },
+    };
+
+    memcpy(id, r->id, sizeof id);
+    return nfs_mac(r->export->volume->key, parts, 3, r->id);
+}
+
+/* DRC_NEW, or the request is taken care of. */
+static enum drc_verdict recognise(struct nfs_req *r)
+{
+    enum drc_verdict v = drc_begin(&r->ticket, &r->rpc, r->id);
+
+    if (v == DRC_OTHERS && set_own_id(r))
+        v = drc_begin(&r->ticket, &r->rpc, r->id);
+    if (v == DRC_OTHERS)
+        v = DRC_NEW; /* and not remembered */
+    return v;
+}
+
 wg_gfid nfs_new_gfid(const struct nfs_req *r)
 {
     struct wg_str parts[] = { WG_STR("gfid"), { (const char *)r->id, sizeof r->id } };
@@ -369,12 +395,13 @@ static void start(struct nfs_req *r)
     if (err)
         return nfs_fail(r, err);
     if (r->row->replay) {
-        switch (drc_begin(&r->ticket, &r->rpc, r->id)) {
+        switch (recognise(r)) {
         case DRC_WAITS:
             return;
         case DRC_REPLAY:
             return r->rpc.head ? wg_rpc_send(&r->rpc) : wg_rpc_drop(&r->rpc);
         case DRC_NEW:
+        case DRC_OTHERS:
             break;
         }
     }

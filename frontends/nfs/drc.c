@@ -189,6 +189,22 @@ static enum drc_verdict again(struct drc_client *c, struct drc_entry *e, struct 
     return DRC_REPLAY;
 }
 
+/* Under the client's lock, which it lets go of meanwhile: is the entry of that id of a connection that is in use? */
+static bool is_others(struct drc_client *c, const uint8_t id[16], const struct wg_rpc *r)
+{
+    const struct drc_entry *e = lookup(c, id);
+    uint64_t serial = e ? e->serial : 0;
+    bool in_use;
+
+    if (!e || serial == r->peer->serial)
+        return false;
+    pthread_mutex_unlock(&c->lock);
+    in_use = wg_rpc_in_use(serial);
+    pthread_mutex_lock(&c->lock);
+    e = lookup(c, id);
+    return in_use && e && e->serial == serial;
+}
+
 enum drc_verdict drc_begin(struct drc_ticket *t, struct wg_rpc *r, const uint8_t id[16])
 {
     struct drc_client *c = enter(&r->peer->addr, true);
@@ -199,8 +215,9 @@ enum drc_verdict drc_begin(struct drc_ticket *t, struct wg_rpc *r, const uint8_t
     if (!c)
         return DRC_NEW;
     pthread_mutex_lock(&c->lock);
-    e = lookup(c, id);
-    if (e) {
+    if (is_others(c, id, r)) {
+        v = DRC_OTHERS;
+    } else if ((e = lookup(c, id))) {
         v = again(c, e, r);
     } else {
         e = claim(c, id);

@@ -24,12 +24,16 @@ enum drc_verdict {
     DRC_NEW,    /* execute it, then drc_end */
     DRC_REPLAY, /* the reply is in *reply already (results only): send it */
     DRC_WAITS,  /* it will be given to drc_end's caller; it is not touched here any more */
+    DRC_OTHERS, /* somebody else's request has this id: the caller makes another one */
 };
 
 /* Sets how many replies are kept for a client; for clients seen from then on. */
 void drc_size(unsigned entries);
 
-/* id: 16 bytes that name the request (client, xid, procedure, arguments). */
+/*
+ * id: 16 bytes that name the request (client's address, xid, procedure, arguments). Who sends again over another
+ * connection has given up the first; while that is in use, the two are programs that count alike (DRC_OTHERS).
+ */
 enum drc_verdict drc_begin(struct drc_ticket *t, struct wg_rpc *r, const uint8_t id[16]);
 /*
  * The request has been executed: len bytes of results for those that ask again; NULL: nobody

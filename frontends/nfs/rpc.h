@@ -119,5 +119,10 @@ void wg_rpc_charge(struct wg_rpc *r, uint32_t bytes);
 void wg_rpc_send(struct wg_rpc *r);
 /* Gives the request back without a reply (the client asks again). */
 void wg_rpc_drop(struct wg_rpc *r);
+/*
+ * Whether there is a connection of that serial that both sides hold open and whose client was heard of in the last
+ * seconds. Any thread; takes conns_lock; walks all connections.
+ */
+bool wg_rpc_in_use(uint64_t serial);
 
 #endif

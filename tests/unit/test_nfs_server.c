@@ -131,6 +131,14 @@ START_TEST(credentials_that_are_not_served_are_denied)
 }
 END_TEST
 
+static void reset(int fd)
+{
+    struct linger now = { 1, 0 };
+
+    setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+    close(fd);
+}
+
 START_TEST(a_retransmission_is_executed_once)
 {
     struct wg_xdr_in x;
@@ -145,11 +153,14 @@ START_TEST(a_retransmission_is_executed_once)
     wg_xdr_get_u32(&x);
     s = wg_xdr_get_bytes(&x, 64);
     memcpy(fh, s.s, s.len);
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 3; i++) { /* over its connection, and over another one when that was lost */
         ck_assert_uint_eq(call_status(i ? fd2 : fd, &m, &x), 0);
         wg_xdr_get_u32(&x);
         ck_assert(wg_str_eq(wg_xdr_get_bytes(&x, 64), (struct wg_str){ (char *)fh, s.len }));
+        if (i == 0)
+            reset(fd);
     }
+    fd = ts_connect();
     ck_assert_uint_eq(ts_creates, before + 1);
     put_create(&m, 1001, "once"); /* another xid is another request */
     ck_assert_uint_eq(call_status(fd, &m, &x), 0);
@@ -158,17 +169,35 @@ START_TEST(a_retransmission_is_executed_once)
     /* While it is executed: all wait, and all get the answer. */
     ts_delay_ms = 100;
     put_create(&m, 1002, "late");
-    ts_send(fd, &m);
-    ts_send(fd, &m);
-    ts_send(fd2, &m);
-    ck_assert_int_eq(ts_reply(fd, &xid, &x), 0);
-    ck_assert_int_eq(ts_reply(fd, &xid, &x), 0);
-    ck_assert_int_eq(ts_reply(fd2, &xid, &x), 0);
+    for (int i = 0; i < 3; i++)
+        ts_send(fd, &m);
+    for (int i = 0; i < 3; i++)
+        ck_assert_int_eq(ts_reply(fd, &xid, &x), 0);
     ck_assert_uint_eq(wg_xdr_get_u32(&x), 0);
     ck_assert_uint_eq(ts_creates, before + 3);
     ts_delay_ms = 0;
     close(fd);
     close(fd2);
+}
+END_TEST
+
+START_TEST(programs_that_count_their_requests_alike_are_told_apart)
+{
+    struct wg_xdr_in x;
+    struct ts_msg m;
+    uint32_t before = ts_creates;
+    int fd[2] = { ts_connect(), ts_connect() };
+
+    for (uint32_t i = 0; i < 3; i++) {
+        put_create(&m, 3000 + i, "mine");
+        for (unsigned k = 0; k < 2; k++)
+            ck_assert_uint_eq(call_status(fd[k], &m, &x), 0);
+        ck_assert_uint_eq(ts_creates, before + 2 * i + 2);
+        ck_assert_uint_eq(call_status(fd[1], &m, &x), 0); /* each has its memory */
+        ck_assert_uint_eq(ts_creates, before + 2 * i + 2);
+    }
+    close(fd[0]);
+    close(fd[1]);
 }
 END_TEST
 
@@ -408,6 +437,7 @@ int main(void)
     tcase_add_test(t, a_read_only_export_refuses_and_masks);
     tcase_add_test(t, credentials_that_are_not_served_are_denied);
     tcase_add_test(t, a_retransmission_is_executed_once);
+    tcase_add_test(t, programs_that_count_their_requests_alike_are_told_apart);
     tcase_add_test(t, an_orderly_close_ends_the_memory_of_its_requests);
     tcase_add_test(t, pages_fit_their_limits_at_every_size);
     tcase_add_test(t, dircount_bounds_the_names);
