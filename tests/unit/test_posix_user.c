@@ -246,17 +246,22 @@ START_TEST(a_rebuild_finds_uploads_too)
 }
 END_TEST
 
-/* A process was killed in the midst of an unlink. */
-static void begun(struct brick *b, struct wg_ref dir, const char *name, uint64_t request)
+/* A process was killed in the midst of an unlink, or (done) after it and before the answer. */
+static void killed(struct brick *b, unsigned op, struct wg_ref dir, const char *name, uint64_t request, bool done)
 {
     struct wg_call call = { .request_id = { request, request } };
-    struct wg_frame f = { .call = &call, .op = WG_OP_unlink };
+    struct wg_frame f = { .call = &call, .op = op };
     struct px_inode *ino;
     uint64_t id[2];
 
+    if (b->call)
+        wg_call_unref(b->call); /* the effect was its */
+    b->call = NULL;
     OK(wg_px_find(brick_px(b), &dir, &ino));
     wg_px_done_id(&f, ino, name, id);
     wg_px_done_mark(brick_px(b), id);
+    if (done)
+        wg_px_done_end(brick_px(b), id, true);
     wg_px_release(brick_px(b), ino);
 }
 
@@ -271,12 +276,13 @@ START_TEST(what_was_done_before_a_restart_is_not_done_again)
     f = mkfile(&b, d, "f", 0644);
     b.request = 1;
     OK(FOP_(&b, link, .at = f, .to = at(d, "g")));
+    killed(&b, WG_OP_link, d, "g", 1, true);
     b.request = 2;
     OK(FOP_(&b, rename, .from = at(d, "g"), .to = at(d, "h")));
+    killed(&b, WG_OP_rename, d, "g", 2, true);
     b.request = 3;
     OK(FOP_(&b, unlink, .at = at(d, "h")));
-    b.request = 4;
-    ERR(FOP_(&b, rmdir, .at = at(brick_root(), "d")), ENOTEMPTY);
+    killed(&b, WG_OP_unlink, d, "h", 3, true);
     b.request = 0;
     OK(FOP_(&b, link, .at = f, .to = at(d, "h"))); /* somebody else's */
     brick_restart(&b);
@@ -290,19 +296,44 @@ START_TEST(what_was_done_before_a_restart_is_not_done_again)
     lookup(&b, d, "h");
     ERR(FOP_(&b, lookup, .at = at(d, "g")), ENOENT);
     /* Begun, and killed before and after the effect. */
-    begun(&b, d, "h", 5);
-    begun(&b, d, "h", 6);
+    killed(&b, WG_OP_unlink, d, "h", 5, false);
+    killed(&b, WG_OP_unlink, d, "h", 6, false);
+    killed(&b, WG_OP_rename, d, "g", 8, true);
     brick_restart(&b);
     b.request = 5;
     OK(FOP_(&b, unlink, .at = at(d, "h")));
     b.request = 6;
     OK(FOP_(&b, unlink, .at = at(d, "h")));
-    b.request = 2; /* another name of a request that had an effect */
+    b.request = 8; /* another name of a request that had an effect */
     ERR(FOP_(&b, unlink, .at = at(d, "g")), ENOENT);
     b.request = 7;
     ERR(FOP_(&b, unlink, .at = at(d, "h")), ENOENT);
-    b.request = 4;
-    ERR(FOP_(&b, rmdir, .at = at(brick_root(), "d")), ENOTEMPTY);
+    brick_end(&b);
+}
+END_TEST
+
+/* A program that counts its requests from one, each time it is started, means another request each time. */
+START_TEST(what_was_answered_before_a_restart_is_done_again)
+{
+    struct wg_ref d, f;
+    struct brick b;
+
+    brick_start(&b);
+    d = mkdir_(&b, brick_root(), "d", 0755);
+    f = mkfile(&b, d, "f", 0644);
+    for (unsigned start = 0; start < 3; start++) {
+        b.request = 1;
+        OK(FOP_(&b, link, .at = f, .to = at(d, "g")));
+        b.request = 2;
+        OK(FOP_(&b, rename, .from = at(d, "g"), .to = at(d, "h")));
+        b.request = 3;
+        OK(FOP_(&b, unlink, .at = at(d, "h")));
+        ERR(FOP_(&b, unlink, .at = at(d, "h")), ENOENT);
+        ERR(FOP_(&b, lookup, .at = at(d, "g")), ENOENT);
+        b.request = 4;
+        ERR(FOP_(&b, rmdir, .at = at(brick_root(), "d")), ENOTEMPTY);
+        brick_restart(&b);
+    }
     brick_end(&b);
 }
 END_TEST
@@ -334,4 +365,5 @@ TESTS("posix unprivileged",
       TEST_ROW(any_name_that_is_left_leads_to_a_file)
       TEST_ROW(a_rebuild_finds_uploads_too)
       TEST_ROW(what_was_done_before_a_restart_is_not_done_again)
+      TEST_ROW(what_was_answered_before_a_restart_is_done_again)
       TEST_ROW(the_modes_of_bricks_do_not_mix))

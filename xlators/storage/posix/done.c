@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Which requests have taken a name away, or given one, lately: a small file, mapped shared. What was stored survives a
- * killed process, and costs no system call. An NFS client that sends a REMOVE again to who was started anew is not told
- * that there is nothing. Rows are changed under the locks of the request's names, so one that is met there and
- * is not in the way of its own request is of a request that ended, or of a process that was killed amidst.
+ * Which requests have taken a name away, or given one, and are not answered yet: a small file, mapped shared. What was
+ * stored survives a killed process, and costs no system call. An NFS client that sends a REMOVE again to who was started
+ * anew is not told that there is nothing. A row goes when its call does, which is after the answer, so those found at a start
+ * are of requests that were under way at the end; a program that counts its requests from one again meets none of its old ones.
  */
 #define WG_LOG_PART "posix"
 #include "posix.h"
@@ -35,6 +35,7 @@ struct table {
 
 struct px_done {
     int fd;
+    int64_t began_s; /* on the wall */
     struct table *t;
     pthread_mutex_t lock[LOCKS]; /* leaves */
 };
@@ -47,6 +48,32 @@ void wg_px_done_id(const struct wg_frame *f, const struct px_inode *dir, const c
     ret[1] = f->call->request_id[1];
     if (ret[0] | ret[1])
         ret[1] ^= (uint64_t)crc32(h, (const Bytef *)name, (uInt)strlen(name)) << 8 ^ f->op;
+}
+
+struct waiting {
+    struct posix *px;
+    uint64_t id[2];
+};
+
+static void answered(void *arg)
+{
+    struct waiting *w = arg;
+
+    wg_px_done_end(w->px, w->id, false);
+}
+
+void wg_px_done_begin(struct wg_frame *f, const struct px_inode *dir, const char *name, uint64_t id[2])
+{
+    struct waiting *w;
+
+    wg_px_done_id(f, dir, name, id);
+    if (!wg_px(f)->done || (id[0] | id[1]) == 0)
+        return;
+    w = WG_NEW(&f->call->arena, struct waiting);
+    if (!w)
+        return; /* then its row is overwritten one day */
+    *w = (struct waiting){ wg_px(f), { id[0], id[1] } };
+    (void)wg_on_release(&f->call->arena, answered, w);
 }
 
 static int64_t wall_s(void)
@@ -89,6 +116,7 @@ int wg_px_done_start(struct posix *px)
     if (!px->done)
         return ENOMEM;
     px->done->fd = -1;
+    px->done->began_s = wall_s();
     for (unsigned i = 0; i < LOCKS; i++)
         pthread_mutex_init(&px->done->lock[i], NULL);
     err = map(px, px->done);
@@ -173,14 +201,15 @@ void wg_px_done_end(struct posix *px, const uint64_t id[2], bool done)
         unlock_set(px, id);
 }
 
+/* Only of processes before this one: within one the doors and the server know answers by themselves, and forget sooner. */
 enum px_earlier wg_px_done_find(struct posix *px, const uint64_t id[2])
 {
     struct row *set = lock_set(px, id);
-    int64_t now = wall_s();
+    int64_t since = wall_s() - KEPT_S;
     enum px_earlier found = PX_NEVER;
 
     for (unsigned i = 0; set && i < WAYS && found == PX_NEVER; i++)
-        if (same(&set[i], id) && set[i].at_s > now - KEPT_S && set[i].at_s <= now + KEPT_S)
+        if (same(&set[i], id) && set[i].at_s > since && set[i].at_s <= px->done->began_s)
             found = set[i].done ? PX_DONE : PX_BEGUN;
     if (set)
         unlock_set(px, id);

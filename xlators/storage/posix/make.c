@@ -507,7 +507,7 @@ void wg_posix_link(struct wg_frame *f)
     wg_px_alone_begin(ino, &alone); /* its ctime and link count change */
     err = begin(&m, f, &in->to);
     if (err == 0) {
-        wg_px_done_id(f, m.dir, m.name, id);
+        wg_px_done_begin(f, m.dir, m.name, id);
         err = link_name(&m, ino, f->call->replay, id);
     }
     (void)wg_px_alone_end(ino, &alone);

@@ -405,16 +405,18 @@ bool wg_px_retain_drop_all(struct posix *px);
 /* ---- requests sent again (done.c) --------------------------------------------------------- */
 
 /*
- * Which of a client's requests (call->request_id; zero: none) have changed names, over a restart. With the names of
- * the request locked: find before anything else, mark before the change, end after it.
+ * Which of a client's requests (call->request_id; zero: none) have changed names and are not answered, over a
+ * restart. begin makes f's change an id; then, with the names of the request locked: find before anything
+ * else, mark before the change, end after it. What is noted goes with f's call.
  */
 enum px_earlier {
     PX_NEVER,
     PX_BEGUN, /* by a process that was killed: it may have had its effect */
     PX_DONE,
 };
-/* The id of f's change of that name: a layer above may make several for one request. {0, 0}: it has none. */
-void wg_px_done_id(const struct wg_frame *f, const struct px_inode *dir, const char *name, uint64_t ret[2]);
+/* Of f's change of that name: a layer above may make several for one request. {0, 0}: it has no id. */
+void wg_px_done_begin(struct wg_frame *f, const struct px_inode *dir, const char *name, uint64_t ret[2]);
+void wg_px_done_id(const struct wg_frame *f, const struct px_inode *dir, const char *name, uint64_t ret[2]); /* only that */
 enum px_earlier wg_px_done_find(struct posix *px, const uint64_t id[2]);
 void wg_px_done_mark(struct posix *px, const uint64_t id[2]);
 void wg_px_done_end(struct posix *px, const uint64_t id[2], bool done);

@@ -118,7 +118,7 @@ static int remove_name(struct removing *r, struct wg_frame *f, const struct wg_l
     err = wg_px_name(r->px, r->dir, at->name, PX_USE, r->name);
     if (err == 0) {
         place = (struct px_at){ r->dir->gfid, r->name };
-        wg_px_done_id(f, r->dir, r->name, r->id);
+        wg_px_done_begin(f, r->dir, r->name, r->id);
         wg_px_lock_names(r->px, &names, &place, 1);
         err = wg_px_dir_begin(r->px, r->dir, &alone, wcc);
         if (err == 0) {
@@ -458,7 +458,7 @@ static int rename_names(struct renaming *r, struct wg_frame *f,
         const struct px_at places[] = { { r->from.dir->gfid, r->from.name },
                                         { r->to.dir->gfid, r->to.name } };
 
-        wg_px_done_id(f, r->from.dir, r->from.name, r->id);
+        wg_px_done_begin(f, r->from.dir, r->from.name, r->id);
         wg_px_lock_names(r->px, &names, places, 2);
         err = rename_begun(r, out);
         wg_px_unlock_names(r->px, &names);
