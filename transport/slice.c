@@ -2,8 +2,8 @@
 /*
  * Small messages beside streams wait for a core, not for a lane: the readers of streams keep it for milliseconds.
  * Since Linux 6.12 a thread may ask for shorter slices of the same share; when it wakes, it then goes before those
- * whose slices are longer. So the reader of a lane without large messages asks for that, and the others do
- * not. Older kernels take the wish and do nothing.
+ * whose slices are longer. So the reader of a lane without large messages asks for that while other lanes have them;
+ * without streams it would only break up bursts. Older kernels take the wish and do nothing.
  */
 #include <sched.h>
 #include <sys/syscall.h>
@@ -23,9 +23,22 @@ struct attr {
     uint64_t runtime, deadline, period;
 };
 
+static atomic_uint_least64_t bulk_ns; /* of any lane */
+
 void slice_bulk(struct wg_lane *l)
 {
-    atomic_store_explicit(&l->bulk_ns, wg_now_coarse_ns(), memory_order_relaxed);
+    uint64_t now = wg_now_coarse_ns();
+
+    atomic_store_explicit(&l->bulk_ns, now, memory_order_relaxed);
+    if (atomic_load_explicit(&bulk_ns, memory_order_relaxed) != now)
+        atomic_store_explicit(&bulk_ns, now, memory_order_relaxed);
+}
+
+static bool lately(atomic_uint_least64_t *ns, uint64_t now)
+{
+    uint64_t then = atomic_load_explicit(ns, memory_order_relaxed);
+
+    return then && now - then <= BULK_FOR_NS;
 }
 
 /* For those that were given another policy nothing is changed; errors too leave things as they were. */
@@ -43,7 +56,8 @@ static void ask(uint64_t runtime_ns)
 void slice_choose(struct wg_lane *l)
 {
     static _Thread_local int quick = -1; /* a new thread has its maker's */
-    int want = wg_now_coarse_ns() - atomic_load_explicit(&l->bulk_ns, memory_order_relaxed) > BULK_FOR_NS;
+    uint64_t now = wg_now_coarse_ns();
+    int want = lately(&bulk_ns, now) && !lately(&l->bulk_ns, now);
 
     if (quick == want || l->o.poller) /* a thread for many lanes serves both kinds */
         return;

@@ -10,6 +10,7 @@
 #define STACK_BODY 2048 /* most bodies; larger ones are encoded in a pooled buffer */
 #define BASE_COST 4096  /* of a call, in bytes of payload */
 #define BULK (128u << 10) /* calls above it stay off the first lane, while there is another */
+#define FILL (128 << 10)  /* what small calls put on a lane before they take the next */
 
 /* What one message is built in. */
 struct draft {
@@ -44,14 +45,28 @@ static struct wg_client_lane *least_loaded(struct wg_client *c, unsigned first)
     return best;
 }
 
+/* The lowest lane with room for one more small call. */
+static struct wg_client_lane *not_filled(struct wg_client *c)
+{
+    for (unsigned i = 0; i < c->nlanes; i++) {
+        struct wg_client_lane *l = &c->lanes[i];
+
+        if (atomic_load_explicit(&l->cost, memory_order_relaxed) < FILL && atomic_load(&l->open) &&
+            !atomic_load(&l->full))
+            return l;
+    }
+    return NULL;
+}
+
 /*
- * The lane with the least in flight, counted in bytes both ways. Large payloads leave the first
- * lane to small calls, which would wait for a whole one else, whichever lane they took. Ties go to
- * the lower lane, which keeps the work of a quiet client on few threads.
+ * Large payloads go where the least is in flight, counted in bytes both ways, and leave the first lane to small
+ * calls, which would wait for a whole one else, whichever lane they took. Small calls fill a lane before they take
+ * the next: together they share system calls and wake-ups at both ends, which cost more than what they ask for
+ * (tests/bench: a quarter less CPU for 16 lookups at a time than by load alone).
  */
 static struct wg_client_lane *pick(struct wg_client *c, uint32_t cost)
 {
-    struct wg_client_lane *l = cost > BULK ? least_loaded(c, 1) : NULL;
+    struct wg_client_lane *l = cost > BULK ? least_loaded(c, 1) : not_filled(c);
 
     return l ? l : least_loaded(c, 0);
 }
