@@ -199,10 +199,10 @@ struct wg_lane {
     atomic_uint_least64_t bulk_ns;  /* when the last large message passed, either way */
     atomic_uint_least64_t yields;   /* the number of the callback that called wg_lane_yield */
     atomic_uint_least64_t handoffs;
-    atomic_bool watched;            /* in the watcher's list (watch.c), which the next three belong to */
+    atomic_bool watched;            /* in the watcher's list (watch.c), which the next four belong to */
     unsigned watch_idle;
     uint64_t watch_msgs;
-    struct wg_lane *watch_next;
+    struct wg_lane *watch_next, *idle_next;
     atomic_uint_least64_t last_rx_ns, since_ns;
     atomic_uint_least64_t rx_bytes, tx_bytes, rx_msgs, tx_msgs, rx_calls, tx_calls, connects, downs, full_count;
 

@@ -551,7 +551,10 @@ int poller_serve(struct wg_lane *l)
     struct wg_poller *p = l->o.poller;
 
     pthread_mutex_lock(&spares.lock);
-    spares.keep = true;
+    if (!spares.keep) { /* wanted again: who waits for their end is not to */
+        spares.keep = true;
+        pthread_cond_broadcast(&spares.empty);
+    }
     pthread_mutex_unlock(&spares.lock);
     if (!p)
         return serve_own(l);

@@ -42,29 +42,46 @@ static void look(struct wg_lane *l, uint64_t now)
         atomic_fetch_add_explicit(&l->handoffs, 1, memory_order_relaxed);
 }
 
-/* Splits off those that have become idle; they are the caller's. */
+/*
+ * Splits off those that have become idle; they are the caller's, by idle_next, since watch_next
+ * belongs to whoever adds them again.
+ */
 static struct wg_lane *forget_idle(struct wg_lane *looked)
 {
     struct wg_lane *idle = NULL, *next;
 
     pthread_mutex_lock(&watch.lock);
     for (struct wg_lane *l = looked; l; l = next) {
-        struct wg_lane **to = &watch.first;
+        bool drop = false;
 
         next = l->watch_next;
         if (l->watch_idle >= IDLE_TICKS || watch.quit) {
             /* Told before looking again: a callback either sees that, or is seen here. */
             atomic_store(&l->watched, false);
-            if (poller_busy(l) && !watch.quit)
+            drop = !poller_busy(l) || watch.quit;
+            if (!drop)
                 atomic_store(&l->watched, true);
-            else
-                to = &idle;
         }
-        l->watch_next = *to;
-        *to = l;
+        if (drop) {
+            l->idle_next = idle;
+            idle = l;
+        } else {
+            l->watch_next = watch.first;
+            watch.first = l;
+        }
     }
     pthread_mutex_unlock(&watch.lock);
     return idle;
+}
+
+static void let_go(struct wg_lane *idle)
+{
+    struct wg_lane *l;
+
+    while ((l = idle)) {
+        idle = l->idle_next;
+        wg_lane_unref(l);
+    }
 }
 
 /* Waits until there are lanes, and takes them all. NULL: the end. */
@@ -88,7 +105,7 @@ static struct wg_lane *take(void)
 
 static void *watch_main(void *arg)
 {
-    struct wg_lane *looked, *l;
+    struct wg_lane *looked;
 
     (void)arg;
     while ((looked = take())) {
@@ -96,13 +113,9 @@ static void *watch_main(void *arg)
 
         usleep(TICK_US);
         now = wg_now_ns();
-        for (l = looked; l; l = l->watch_next)
+        for (struct wg_lane *l = looked; l; l = l->watch_next)
             look(l, now);
-        looked = forget_idle(looked);
-        while ((l = looked)) {
-            looked = l->watch_next;
-            wg_lane_unref(l);
-        }
+        let_go(forget_idle(looked));
     }
     return NULL;
 }
@@ -112,7 +125,10 @@ static void watch_add(struct wg_lane *l)
     bool first;
 
     pthread_mutex_lock(&watch.lock);
-    watch.quit = false;
+    if (watch.quit) { /* wanted again: who waits for its end is not to */
+        watch.quit = false;
+        pthread_cond_broadcast(&watch.ended);
+    }
     if (!watch.running)
         watch.running = thread_start(NULL, watch_main, NULL, "wg-watch") == 0; /* else the next message tries */
     if (watch.running && !atomic_load(&l->watched)) {
