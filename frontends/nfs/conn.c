@@ -217,14 +217,17 @@ void wg_conn_counts(struct wg_nfs_counts *ret)
     pthread_mutex_unlock(&wg_conns.conns_lock);
 }
 
-/* TCP knows of an end before its event is read here. */
-static bool in_use(int fd)
+/* TCP knows of an end before its event is read here. Once c is unlinked its descriptor may be a newer connection's. */
+static bool in_use(struct wg_rpc_conn *c)
 {
     struct tcp_info info = { 0 };
     socklen_t len = sizeof info;
+    bool known;
 
-    return getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) == 0 && info.tcpi_state == TCP_ESTABLISHED &&
-           info.tcpi_last_data_recv < QUIET_MS;
+    pthread_mutex_lock(&c->lock);
+    known = !c->unlinked && getsockopt(c->fd, IPPROTO_TCP, TCP_INFO, &info, &len) == 0;
+    pthread_mutex_unlock(&c->lock);
+    return known && info.tcpi_state == TCP_ESTABLISHED && info.tcpi_last_data_recv < QUIET_MS;
 }
 
 bool wg_rpc_in_use(uint64_t serial)
@@ -233,7 +236,7 @@ bool wg_rpc_in_use(uint64_t serial)
 
     pthread_mutex_lock(&wg_conns.conns_lock);
     for (struct wg_rpc_conn *c = wg_conns.conns; c && !found; c = c->next)
-        found = c->peer.serial == serial && in_use(c->fd);
+        found = c->peer.serial == serial && in_use(c);
     pthread_mutex_unlock(&wg_conns.conns_lock);
     return found;
 }

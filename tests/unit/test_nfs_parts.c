@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "frontends/nfs/conn.h"
 #include "frontends/nfs/drc.h"
 #include "frontends/nfs/exports.h"
 #include "frontends/nfs/names.h"
@@ -259,6 +260,38 @@ START_TEST(a_connection_closed_in_order_is_forgotten)
 }
 END_TEST
 
+/* Its descriptor may be that of the connection that took its place: whoever sends again there gave up the first. */
+START_TEST(a_connection_that_ends_is_not_in_use)
+{
+    struct sockaddr_storage ss = { .ss_family = AF_INET };
+    socklen_t len = sizeof ss;
+    int l = socket(AF_INET, SOCK_STREAM, 0), client[2], fd[2];
+    struct wg_rpc_conn *c;
+
+    ck_assert_int_eq(listen(l, 2), 0); /* on any port, of any address */
+    ck_assert_int_eq(getsockname(l, (struct sockaddr *)&ss, &len), 0);
+    for (int i = 0; i < 2; i++) {
+        client[i] = socket(AF_INET, SOCK_STREAM, 0);
+        ck_assert_int_eq(connect(client[i], (struct sockaddr *)&ss, len), 0);
+        fd[i] = accept(l, NULL, NULL);
+        ck_assert_int_ge(fd[i], 0);
+    }
+    c = wg_conn_new(NULL, fd[0], &ss);
+    ck_assert_ptr_nonnull(c);
+    ck_assert(wg_rpc_in_use(c->peer.serial));
+    ck_assert(!wg_rpc_in_use(c->peer.serial + 1));
+    wg_conn_unlinked(c);
+    ck_assert_int_eq(dup2(fd[1], fd[0]), fd[0]);
+    ck_assert(!wg_rpc_in_use(c->peer.serial));
+    wg_conn_free(c);
+    for (int i = 0; i < 2; i++) {
+        close(fd[i]);
+        close(client[i]);
+    }
+    close(l);
+}
+END_TEST
+
 START_TEST(the_cache_is_bounded)
 {
     static struct wg_rpc r;
@@ -320,6 +353,7 @@ int main(void)
     tcase_add_test(t, a_retransmission_waits_for_the_execution);
     tcase_add_test(t, an_answer_to_come_back_later_is_not_kept);
     tcase_add_test(t, a_connection_closed_in_order_is_forgotten);
+    tcase_add_test(t, a_connection_that_ends_is_not_in_use);
     tcase_add_test(t, the_cache_is_bounded);
     tcase_add_test(t, the_key_file_is_made_once);
     srunner_run_all(r, CK_NORMAL);
