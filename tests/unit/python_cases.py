@@ -213,6 +213,17 @@ class Waits(Xlator):
         return {'closed': getattr(self, 'closed', 0)}
 
 
+class Restless(Xlator):
+    """A task of its own that never sleeps and never winds."""
+
+    def start(self):
+        self.spawn(self.own)
+
+    def own(self, call):
+        while True:
+            yield windgate.offload(time.sleep, 0.001)
+
+
 class Own(Xlator):
     """Timers and tasks of its own."""
 

@@ -519,6 +519,16 @@ START_TEST(timers_and_tasks_of_its_own_run_and_end_with_it)
 }
 END_TEST
 
+START_TEST(a_task_that_only_offloads_ends_with_the_translator)
+{
+    struct wg_graph *g = graph_of("Restless");
+
+    wait_for(g, "spawned_tasks", 1);
+    graph_end(g);
+    no_call_is_left();
+}
+END_TEST
+
 START_TEST(a_process_that_ends_does_not_wait_for_its_tasks)
 {
     struct wg_graph *g = graph_of("Own");
@@ -991,6 +1001,7 @@ int main(void)
     tcase_add_test(t, who_sleeps_past_the_deadline_is_closed);
     tcase_add_test(t, a_graph_that_stops_does_not_wait_for_sleepers);
     tcase_add_test(t, timers_and_tasks_of_its_own_run_and_end_with_it);
+    tcase_add_test(t, a_task_that_only_offloads_ends_with_the_translator);
     tcase_add_test(t, a_process_that_ends_does_not_wait_for_its_tasks);
     tcase_add_test(t, nothing_that_a_method_does_wrong_loses_its_call);
     tcase_add_test(t, an_exception_is_in_the_log_with_its_traceback);

@@ -108,6 +108,15 @@ static int take_lease(struct wg_py_task *t)
     return 0;
 }
 
+/* True, with an exception: a spawned one of a translator that stops; that is no fault of its. */
+static bool ends_here(const struct wg_py_task *t)
+{
+    if (t->f || !(t->p->stopping || t->code->retired))
+        return false;
+    wg_py_set_fail(EAGAIN);
+    return true;
+}
+
 static int take_wind(struct wg_py_task *t, struct wg_py_wind *w, bool yielded)
 {
     void *in;
@@ -120,10 +129,8 @@ static int take_wind(struct wg_py_task *t, struct wg_py_wind *w, bool yielded)
         PyErr_SetString(PyExc_TypeError, "then= is for methods that return; the yield itself gives the reply");
         return -1;
     }
-    if (!t->f && (t->p->stopping || t->code->retired)) {
-        wg_py_set_fail(EAGAIN); /* it ends here, and that is no fault of its */
+    if (ends_here(t))
         return -1;
-    }
     if (!t->f && wg_py_next_call(t))
         return -1;
     if (wg_py_record_for(w->args, t->f ? &t->f->call->arena : &t->own->arena, &in))
@@ -178,6 +185,8 @@ static int take_wait(struct wg_py_task *t, struct wg_py_wait *w, bool yielded)
         return -1;
     }
     if (w->fn) {
+        if (ends_here(t)) /* one that only offloads would never be seen asleep */
+            return -1;
         t->todo = TODO_OFFLOAD;
         Py_XSETREF(t->fn, Py_NewRef(w->fn));
         Py_XSETREF(t->fn_args, Py_NewRef(w->args));
