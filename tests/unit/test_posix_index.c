@@ -107,6 +107,56 @@ START_TEST(a_killed_brick_loses_no_name)
 }
 END_TEST
 
+static struct wg_time bucket_mtime(void)
+{
+    struct stat st;
+
+    OK(stat(brick_path(&b, "bucket"), &st));
+    return (struct wg_time){ st.st_mtim.tv_sec, (uint32_t)st.st_mtim.tv_nsec };
+}
+
+/* Somebody makes a file on the brick, later than then by the clock of the file system. */
+static void stranger(struct wg_time then)
+{
+    struct wg_time now = then;
+
+    while (now.sec == then.sec && now.nsec == then.nsec) {
+        int fd = open(brick_path(&b, "bucket/stranger"), O_WRONLY | O_CREAT | O_EXCL, 0644);
+
+        ck_assert_int_ge(fd, 0);
+        close(fd);
+        now = bucket_mtime();
+        if (now.sec == then.sec && now.nsec == then.nsec)
+            OK(unlink(brick_path(&b, "bucket/stranger")));
+    }
+}
+
+START_TEST(what_others_make_behind_a_scan_is_not_missed)
+{
+    struct px_jrow r = { .op = PX_J_SEEN, .dir = bucket.gfid };
+    struct px_index *ix = brick_px(&b)->index;
+
+    wait_complete();
+    for (unsigned other = 0; other < 2; other++) {
+        uint64_t scans;
+        uint32_t lost;
+
+        OK(put("before"));
+        ck_assert_uint_eq(listed(), 1 + other);
+        r.mtime = bucket_mtime();
+        lost = wg_px_seen_scanning(ix, bucket.gfid, r.mtime); /* a scan that has read all there was */
+        if (other)
+            stranger(r.mtime);
+        OK(put("ours"));
+        OK(wg_px_index_log(ix, &r, NULL));
+        wg_px_seen_scanned(ix, bucket.gfid, r.mtime, lost);
+        scans = atomic_load(&ix->scanned);
+        ck_assert_uint_eq(listed(), 2 + other);
+        ck_assert_uint_eq(atomic_load(&ix->scanned), scans + other); /* for our own there is no need */
+    }
+}
+END_TEST
+
 static void overwrite(const char *path, off_t at_byte, const void *bytes, size_t n)
 {
     int fd = open(brick_path(&b, path), O_WRONLY);
@@ -280,6 +330,7 @@ int main(void)
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_set_timeout(t, 300);
     tcase_add_test(t, a_killed_brick_loses_no_name);
+    tcase_add_test(t, what_others_make_behind_a_scan_is_not_missed);
     tcase_add_test(t, a_file_that_is_no_index_is_replaced);
     tcase_add_test(t, after_a_machine_crash_the_index_is_rebuilt);
     tcase_add_test(t, a_rebuild_finds_everything);

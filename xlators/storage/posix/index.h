@@ -57,6 +57,7 @@ struct px_seen {
     uint64_t dir;
     struct wg_time start, mtime; /* all changes from start to mtime were our own */
     uint32_t inflight;
+    uint32_t lost; /* how often we lost track, whichever directory's the slot was */
     bool born, broken;
 };
 
@@ -108,8 +109,10 @@ void wg_px_dir_key(wg_gfid dir, uint8_t b[8]);
 int wg_px_index_get_dir(struct px_index *ix, const uint8_t number[8], struct wg_time *ret);
 /* What is known of directories is kept over a clean restart. */
 void wg_px_seen_save(struct px_index *ix);
-/* dir has been scanned: its rows were complete when its mtime was at. */
-void wg_px_seen_scanned(struct px_index *ix, wg_gfid dir, struct wg_time at);
+/* dir, whose mtime is now, is about to be scanned. Returns what wg_px_seen_scanned wants. */
+uint32_t wg_px_seen_scanning(struct px_index *ix, wg_gfid dir, struct wg_time now);
+/* dir has been scanned: its rows were complete when its mtime was at, which was read after the scan was told. */
+void wg_px_seen_scanned(struct px_index *ix, wg_gfid dir, struct wg_time at, uint32_t lost);
 /* Is this very row there already, of what has been applied? *ret_elsewhere: gfid has a row, of another name. */
 bool wg_px_index_has(struct px_index *ix, wg_gfid dir, const char *name, wg_gfid gfid, uint8_t type,
                      bool *ret_elsewhere);

@@ -255,6 +255,7 @@ static int scan(struct px_index *ix, struct px_inode *dir, bool deep)
     struct posix *px = ix->px;
     struct statx st;
     uint64_t resets = atomic_load(&ix->resets);
+    uint32_t lost;
     DIR *d;
     int err;
 
@@ -262,7 +263,10 @@ static int scan(struct px_index *ix, struct px_inode *dir, bool deep)
     err = wg_px_stat(dir->fd, &st);
     if (err)
         return err;
-    err = wg_px_index_flush(px);
+    lost = wg_px_seen_scanning(ix, dir->gfid, (struct wg_time){ st.stx_mtime.tv_sec, st.stx_mtime.tv_nsec });
+    err = wg_px_stat(dir->fd, &st); /* again: a change between the two would be seen by nobody */
+    if (!err)
+        err = wg_px_index_flush(px);
     d = err ? NULL : open_dir(dir->fd);
     if (!d)
         return err ? err : errno;
@@ -273,7 +277,7 @@ static int scan(struct px_index *ix, struct px_inode *dir, bool deep)
 
         r.mtime = (struct wg_time){ st.stx_mtime.tv_sec, st.stx_mtime.tv_nsec };
         err = wg_px_index_log(ix, &r, NULL);
-        wg_px_seen_scanned(ix, dir->gfid, r.mtime);
+        wg_px_seen_scanned(ix, dir->gfid, r.mtime, lost);
         atomic_fetch_add(&ix->scanned, 1);
     }
     return err;

@@ -25,6 +25,18 @@ static struct px_seen *lock_seen(struct px_index *ix, uint64_t dir, pthread_mute
     return &ix->seen[slot % PX_SEEN];
 }
 
+/* The slot becomes the directory's: whoever scans it meanwhile has not seen all of its changes. */
+static void watch_from(struct px_seen *s, uint64_t number, struct wg_time t, bool born)
+{
+    *s = (struct px_seen){ .dir = number, .start = t, .mtime = t, .lost = s->lost + 1, .born = born };
+}
+
+static void lose(struct px_seen *s)
+{
+    s->broken = true;
+    s->lost++;
+}
+
 void wg_px_index_before(struct posix *px, wg_gfid dir, const struct statx *pre)
 {
     uint64_t number = wg_px_dir_number(dir);
@@ -33,10 +45,10 @@ void wg_px_index_before(struct posix *px, wg_gfid dir, const struct statx *pre)
     struct px_seen *s = lock_seen(px->index, number, &lock);
 
     if (s->dir != number && s->inflight == 0)
-        *s = (struct px_seen){ .dir = number, .start = t, .mtime = t };
+        watch_from(s, number, t, false);
     if (s->dir == number) {
         if (s->inflight == 0 && cmp_time(s->mtime, t) != 0)
-            s->broken = true;
+            lose(s);
         s->inflight++;
     }
     pthread_mutex_unlock(lock);
@@ -51,7 +63,7 @@ void wg_px_index_after(struct posix *px, wg_gfid dir, const struct statx *post)
     if (s->dir == number && s->inflight > 0) {
         s->inflight--;
         if (!post)
-            s->broken = true;
+            lose(s);
         else if (cmp_time(mtime_of(post), s->mtime) > 0)
             s->mtime = mtime_of(post);
     }
@@ -66,7 +78,7 @@ void wg_px_index_born(struct posix *px, wg_gfid dir, const struct statx *st)
     struct px_seen *s = lock_seen(px->index, number, &lock);
 
     if (s->inflight == 0)
-        *s = (struct px_seen){ .dir = number, .start = t, .mtime = t, .born = true };
+        watch_from(s, number, t, true);
     pthread_mutex_unlock(lock);
 }
 
@@ -145,17 +157,38 @@ void wg_px_seen_save(struct px_index *ix)
     }
 }
 
-void wg_px_seen_scanned(struct px_index *ix, wg_gfid dir, struct wg_time at)
+uint32_t wg_px_seen_scanning(struct px_index *ix, wg_gfid dir, struct wg_time now)
+{
+    uint64_t number = wg_px_dir_number(dir);
+    pthread_mutex_t *lock;
+    struct px_seen *s = lock_seen(ix, number, &lock);
+    uint32_t lost;
+
+    if (s->dir != number && s->inflight == 0)
+        watch_from(s, number, now, false);
+    if (s->dir == number && s->inflight == 0 && cmp_time(s->mtime, now) < 0) {
+        s->mtime = now; /* others did: the scan will find it */
+        s->broken = true;
+    }
+    lost = s->lost;
+    pthread_mutex_unlock(lock);
+    return lost;
+}
+
+void wg_px_seen_scanned(struct px_index *ix, wg_gfid dir, struct wg_time at, uint32_t lost)
 {
     uint64_t number = wg_px_dir_number(dir);
     pthread_mutex_t *lock;
     struct px_seen *s = lock_seen(ix, number, &lock);
 
-    if (s->dir != number && s->inflight == 0)
-        *s = (struct px_seen){ .dir = number, .start = at, .mtime = at };
+    if (s->dir != number && s->inflight == 0) {
+        watch_from(s, number, at, false);
+        lost = s->lost;
+    }
     if (s->dir == number) {
         s->start = at;
-        s->born = s->broken = false;
+        s->born = false;
+        s->broken = s->lost != lost; /* others changed it during the scan: what came behind it is missing */
         if (cmp_time(s->mtime, at) < 0)
             s->mtime = at;
     }
