@@ -28,7 +28,11 @@ wait_for 20 "$WG_TEST_BIN" status --control "$T/control"
 serves_two() { "$WG_TEST_BIN" status --control "$T/control" --json | grep -q '"/two"'; }
 serves_one_only() { ! serves_two; }
 url() { WG_EXPORT=/$1 nfs_url "$2"; }
-under_way() { "$WG_TEST_BIN" statedump --only slow --control "$T/control" | grep -q 'held=1'; }
+seen=0                                       # on a busy machine the second may be over too soon: not in every round
+under_way_or_over() {
+    if "$WG_TEST_BIN" statedump --only slow --control "$T/control" | grep -q 'held=1'; then seen=$((seen + 1)); return 0; fi
+    ! kill -0 "$reader" 2>/dev/null
+}
 random_file "$T/f" 20000
 
 load() {                                     # on the volume that stays
@@ -50,7 +54,7 @@ for i in $(seq 10); do
     wait_for 20 serves_two
     nfs-cp "$T/f" "$(url two "f$i")" >/dev/null
     nfs-cat "$(url two "f$i")" >"$T/copy" & reader=$!
-    wait_for 20 under_way
+    wait_for 20 under_way_or_over
     configure
     kill -HUP $gateway
     wait_for 20 serves_one_only
@@ -63,6 +67,7 @@ for i in $(seq 10); do
     ! nfs-cat "$(url two "f$i")" >/dev/null 2>&1 || fail "round $i: what was removed is served"
     [ ! -e "$T/wrong" ] || fail "the other volume: $(cat "$T/wrong")"
 done
+[ $seen -gt 0 ] || fail "no volume went under a call"
 rm "$T/run"
 wait $load
 [ ! -e "$T/wrong" ] || fail "the other volume: $(cat "$T/wrong")"
