@@ -575,6 +575,7 @@ static void volume_free(struct wg_volume *v)
 int wg_volume_start(const char *name, struct wg_graph *g, struct wg_volume **ret)
 {
     struct wg_volume *v = wg_volume_find(name);
+    bool known = v; /* calls, commands or its own thread may still have one that was closed */
     char why[300];
     int err;
 
@@ -583,7 +584,7 @@ int wg_volume_start(const char *name, struct wg_graph *g, struct wg_volume **ret
         wg_graph_free(g);
         return EEXIST;
     }
-    if (!v)
+    if (!known)
         v = volume_new(name);
     if (!v) {
         wg_graph_free(g);
@@ -592,7 +593,7 @@ int wg_volume_start(const char *name, struct wg_graph *g, struct wg_volume **ret
     err = wg_volume_change(v, g, why, sizeof why);
     if (!err)
         *ret = v;
-    else if (!v->old)
+    else if (!known)
         volume_free(v);
     return err;
 }

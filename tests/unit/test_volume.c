@@ -480,6 +480,28 @@ START_TEST(a_closed_volume_takes_no_calls_until_it_starts_again)
 }
 END_TEST
 
+/* Whoever has it from before, a call or a command, finds it. */
+START_TEST(a_closed_volume_stays_when_a_new_graph_does_not_start)
+{
+    struct wg_volume *was, *now;
+
+    begin(STORE);
+    was = v;
+    wg_volume_close(v);
+    wait_for_old();
+    atomic_store(&refuse_start, true);
+    ck_assert_int_ne(wg_volume_start("v", graph_of(STORE LAYER("bad", "", "s")), &now), 0);
+    atomic_store(&refuse_start, false);
+    ck_assert_ptr_null(now);
+    ck_assert_ptr_eq(wg_volume_find("v"), was);
+    ck_assert_ptr_null(wg_volume_call(was, WG_FROM_INTERNAL, "test"));
+    ck_assert_int_eq(wg_volume_start("v", graph_of(STORE), &v), 0);
+    ck_assert_ptr_eq(v, was);
+    check_call(1);
+    end();
+}
+END_TEST
+
 /* --- under load --- */
 
 enum { THREADS = 4, CHANGES = 300 };
@@ -605,6 +627,7 @@ int main(void)
     tcase_add_test(t, old_graphs_are_bounded);
     tcase_add_test(t, a_door_stays_whatever_is_below);
     tcase_add_test(t, a_closed_volume_takes_no_calls_until_it_starts_again);
+    tcase_add_test(t, a_closed_volume_stays_when_a_new_graph_does_not_start);
     tcase_add_test(t, a_volume_is_closed_while_it_is_changed);
     tcase_add_test(t, hundreds_of_changes_under_load_lose_nothing);
     suite_add_tcase(s, t);
