@@ -114,6 +114,41 @@ START_TEST(a_cached_fd_serves_only_who_it_was_opened_for)
 }
 END_TEST
 
+static uint32_t mode_now(struct brick *b, struct wg_ref f)
+{
+    OK(FOP_(b, getattr, .at = f));
+    return OUT_(b, getattr)->attr.mode & 07777;
+}
+
+/* The second change finds the fd that the first one has left, and a thread that was root meanwhile. */
+START_TEST(set_id_bits_go_when_others_than_root_change_the_content)
+{
+    struct wg_ref f;
+    struct brick b;
+
+    NEEDS_ROOT("set_id_bits_go_when_others_than_root_change_the_content");
+    brick_start(&b);
+    f = mkfile(&b, brick_root(), "f", 0755);
+    OK(FOP_(&b, setattr, .at = f, .attrs = { .valid = WG_SET_UID, .uid = 1000 }));
+    for (unsigned i = 0; i < 4; i++) {
+        be(&b, 0, 0);
+        OK(FOP_(&b, setattr, .at = f, .attrs = mode_of(06755)));
+        be(&b, 1000, 1000);
+        if (i < 2)
+            OK(put_text(&b, f, 0, "text", WG_UNSTABLE));
+        else
+            OK(FOP_(&b, setattr, .at = f, .attrs = { .valid = WG_SET_SIZE, .size = i }));
+        ck_assert_uint_eq(mode_now(&b, f), 0755);
+    }
+    OK(FOP_(&b, setattr, .at = f, .attrs = mode_of(0755)));
+    be(&b, 0, 0);
+    OK(FOP_(&b, setattr, .at = f, .attrs = mode_of(06755)));
+    OK(put_text(&b, f, 0, "root", WG_UNSTABLE));
+    ck_assert_uint_eq(mode_now(&b, f), 06755);
+    brick_end(&b);
+}
+END_TEST
+
 START_TEST(access_answers_what_the_kernel_says)
 {
     struct brick b;
@@ -233,6 +268,7 @@ TESTS("posix identity",
       TEST_ROW(an_owner_may_read_write_and_truncate_whatever_the_mode)
       TEST_ROW(execute_permission_allows_reading)
       TEST_ROW(a_cached_fd_serves_only_who_it_was_opened_for)
+      TEST_ROW(set_id_bits_go_when_others_than_root_change_the_content)
       TEST_ROW(access_answers_what_the_kernel_says)
       TEST_ROW(setgid_directories_and_default_acls_are_inherited)
       TEST_ROW(sticky_directories_protect_names)

@@ -171,6 +171,11 @@ int wg_px_set_attrs(struct posix *px, const struct wg_cred *cred, struct px_inod
     return err;
 }
 
+int wg_px_as_writer(struct posix *px, const struct wg_cred *cred, uint32_t mode)
+{
+    return mode & (S_ISUID | S_ISGID) ? wg_px_as(px, cred) : 0;
+}
+
 int wg_px_set_size(struct posix *px, const struct wg_cred *cred, struct px_inode *ino, uint64_t size)
 {
     struct px_open o;
@@ -182,15 +187,18 @@ int wg_px_set_size(struct posix *px, const struct wg_cred *cred, struct px_inode
     err = wg_px_open(px, cred, ino, O_WRONLY, &o);
     if (err)
         return err;
-    if (wg_px_stat(ino->fd, &st) == 0 && !wg_px_open_fresh(ino, &o, &st)) {
+    err = wg_px_stat(ino->fd, &st);
+    if (err == 0 && !wg_px_open_fresh(ino, &o, &st)) {
         wg_px_close(px, ino, &o);
         err = wg_px_open(px, cred, ino, O_WRONLY, &o);
         if (err)
             return err;
     }
-    err = wg_px_change(px, ino);
+    if (err == 0)
+        err = wg_px_change(px, ino);
     if (err == 0) {
-        if (ftruncate(o.fd, (off_t)size) != 0)
+        err = wg_px_as_writer(px, cred, st.stx_mode);
+        if (err == 0 && ftruncate(o.fd, (off_t)size) != 0)
             err = errno;
         wg_px_changed(px, ino);
     }

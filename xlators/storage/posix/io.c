@@ -162,9 +162,12 @@ static int open_to_write(struct wg_frame *f, struct px_inode *ino, struct statx 
     return wg_px_open(px, &f->call->cred, ino, O_WRONLY, o);
 }
 
-static int write_and_sync(struct posix *px, struct px_inode *ino, const struct wg_write_in *in,
-                          struct px_open *o, struct wg_write_out *out)
+static int write_and_sync(struct wg_frame *f, struct px_inode *ino, uint32_t mode, struct px_open *o,
+                          struct wg_write_out *out)
 {
+    const struct wg_write_in *in = wg_in(f, write);
+    struct posix *px = wg_px(f);
+
     /* What no slot keeps open can't wait for a commit. */
     uint32_t stable = o->slot ? in->stable : WG_FILE_SYNC;
     int err = wg_px_change(px, ino);
@@ -174,7 +177,9 @@ static int write_and_sync(struct posix *px, struct px_inode *ino, const struct w
     if (stable == WG_UNSTABLE)
         wg_px_unstable(px, ino, o);
     out->verf = atomic_load(&px->verf); /* before the write: a failure after it must differ */
-    err = write_full(px, ino, o->fd, &in->data, in->offset, &out->count);
+    err = wg_px_as_writer(px, &f->call->cred, mode);
+    if (err == 0)
+        err = write_full(px, ino, o->fd, &in->data, in->offset, &out->count);
     wg_px_changed(px, ino);
     if (err == 0 && stable != WG_UNSTABLE)
         err = wg_px_sync_fd(px, o->fd, stable == WG_DATA_SYNC);
@@ -194,7 +199,7 @@ static int write_locked(struct wg_frame *f, struct px_inode *ino, struct wg_writ
         return err;
     wg_px_wcc_pre(&st, &out->wcc);
     if (in->data.len > 0) {
-        err = write_and_sync(px, ino, in, &o, out);
+        err = write_and_sync(f, ino, st.stx_mode, &o, out);
     } else {
         out->verf = atomic_load(&px->verf);
         out->committed = in->stable;

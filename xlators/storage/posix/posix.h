@@ -314,6 +314,12 @@ int wg_px_set_attrs(struct posix *px, const struct wg_cred *cred, struct px_inod
 int wg_px_set_size(struct posix *px, const struct wg_cred *cred, struct px_inode *ino,
                    uint64_t size);
 
+/*
+ * Before the content of a file of that mode changes: who writes is cred's user, since the kernel takes the set-user-id
+ * and set-group-id bits away from a file that others than root change. An fd kept open has not made the thread so.
+ */
+int wg_px_as_writer(struct posix *px, const struct wg_cred *cred, uint32_t mode);
+
 /* ---- reading (io.c) ---------------------------------------------------------------------- */
 
 /*
