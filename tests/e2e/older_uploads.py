@@ -84,4 +84,19 @@ def main():
     assert not left, left
 
 
+def many():
+    """More than are read at a time, below the ids of today and above."""
+    b = 'many-older'
+    S3.create_bucket(Bucket=b)
+    want = []
+    for i in range(150):
+        up, _ = begin(b, 'k%03d' % i, False, random.choice((0x02, 0x10, 0x60, 0xf0)))
+        want.append(('k%03d' % i, up))
+    assert listed(b) == want, (len(listed(b)), len(want))
+    assert listed(b, MaxUploads=40) == want
+    S3.delete_bucket(Bucket=b)
+    assert not [f for d in glob.glob(BRICK + '/.windgate/uploads/*') for _, _, fs in os.walk(d) for f in fs]
+
+
 main()
+many()
