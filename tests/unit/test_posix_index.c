@@ -4,6 +4,7 @@
 
 #include <signal.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
 #include <time.h>
 
 #include "xlators/storage/posix/index.h"
@@ -154,6 +155,60 @@ START_TEST(what_others_make_behind_a_scan_is_not_missed)
         ck_assert_uint_eq(listed(), 2 + other);
         ck_assert_uint_eq(atomic_load(&ix->scanned), scans + other); /* for our own there is no need */
     }
+}
+END_TEST
+
+/* The record of a file: what it was before goes to old. */
+static void set_record(const char *path, const void *bytes, size_t n, void *old, size_t *old_n)
+{
+    ssize_t was = getxattr(brick_path(&b, path), brick_px(&b)->rec_name, old, 64);
+
+    ck_assert_int_gt(was, 0);
+    *old_n = (size_t)was;
+    OK(setxattr(brick_path(&b, path), brick_px(&b)->rec_name, bytes, n, XATTR_REPLACE));
+}
+
+/* Waits until n directories are to be tried again; *ret: the first of them. */
+static void wait_failed(unsigned n, wg_gfid *ret)
+{
+    struct px_index *ix = brick_px(&b)->index;
+    bool are = false;
+
+    for (unsigned i = 0; i < 3000 && !are; i++) {
+        usleep(10000);
+        pthread_mutex_lock(&ix->mutex);
+        are = ix->nfailed == n && ix->ntodo == 0 && ix->retry_ns > wg_now_ns();
+        *ret = ix->failed[0];
+        pthread_mutex_unlock(&ix->mutex);
+    }
+    ck_assert(are);
+}
+
+START_TEST(a_directory_that_fails_for_ever_keeps_no_other_from_its_scan)
+{
+    static const char *const file[2] = { "bucket/d0/f", "bucket/d1/f" };
+    static const char damaged[64] = "no record";
+    struct wg_ref dir[2];
+    uint8_t was[2][64], now[64];
+    wg_gfid first, last;
+    size_t n[2], len;
+    unsigned mend;
+
+    for (unsigned i = 0; i < 2; i++) {
+        OK(put(i ? "d1/f" : "d0/f"));
+        OK(FOP_(&b, lookup, .at = at(bucket, i ? "d1" : "d0")));
+        dir[i] = OUT_(&b, lookup)->ref;
+        set_record(file[i], damaged, sizeof damaged, was[i], &n[i]);
+    }
+    brick_stop(&b); /* it knew them */
+    OK(brick_try(&b, " option reindex yes\n"));
+    wait_failed(2, &first);
+    mend = wg_gfid_eq(first, dir[1].gfid);
+    set_record(file[mend], was[mend], n[mend], now, &len);
+    wait_failed(1, &last);
+    ck_assert(wg_gfid_eq(last, dir[!mend].gfid));
+    set_record(file[!mend], was[!mend], n[!mend], now, &len);
+    wait_complete();
 }
 END_TEST
 
@@ -331,6 +386,7 @@ int main(void)
     tcase_set_timeout(t, 300);
     tcase_add_test(t, a_killed_brick_loses_no_name);
     tcase_add_test(t, what_others_make_behind_a_scan_is_not_missed);
+    tcase_add_test(t, a_directory_that_fails_for_ever_keeps_no_other_from_its_scan);
     tcase_add_test(t, a_file_that_is_no_index_is_replaced);
     tcase_add_test(t, after_a_machine_crash_the_index_is_rebuilt);
     tcase_add_test(t, a_rebuild_finds_everything);

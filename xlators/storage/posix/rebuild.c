@@ -391,7 +391,8 @@ static enum step next_step(struct px_index *ix, wg_gfid *ret)
         else if (wg_now_ns() < ix->retry_ns)
             pthread_cond_timedwait(&ix->work, &ix->mutex, &at);
         else if (ix->nfailed > 0)
-            want_scan_locked(ix, ix->failed[--ix->nfailed]);
+            for (unsigned n = ix->nfailed; n > 0; n--) /* each: one may fail for ever */
+                want_scan_locked(ix, ix->failed[--ix->nfailed]);
         else
             break;
     }

@@ -123,7 +123,7 @@ int wg_px_where_del(struct px_index *ix, MDB_txn *txn, const struct px_jrow *r)
 static int forget_others(struct px_index *ix, MDB_txn *txn, const struct px_jrow *r)
 {
     MDB_val key, val;
-    MDB_cursor *c;
+    MDB_cursor *c = NULL;
     int rc = mdb_cursor_open(txn, ix->links, &c);
 
     while (!rc) {
