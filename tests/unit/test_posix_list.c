@@ -268,8 +268,8 @@ START_TEST(a_restart_keeps_the_index)
     brick_restart(&b);
     ck_assert(atomic_load(&brick_px(&b)->index->complete));
     random_queries(100);
-    /* A place in the table of directories may have been shared; most have not. */
-    ck_assert_uint_lt(atomic_load(&brick_px(&b)->index->scanned), 5);
+    /* Some of the hundreds share a place in the table of directories, by chance; without the index each is scanned. */
+    ck_assert_uint_lt(atomic_load(&brick_px(&b)->index->scanned), 25);
 }
 END_TEST
 

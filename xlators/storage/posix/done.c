@@ -7,6 +7,7 @@
  */
 #define WG_LOG_PART "posix"
 #include "posix.h"
+#include "journal.h"
 
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -16,7 +17,7 @@
 
 #include "log.h"
 
-#define MAGIC 0x656e6f6467770002ull /* and the form of what follows */
+#define MAGIC 0x656e6f6467770003ull /* and the form of what follows */
 #define SETS 512
 #define WAYS 8
 #define LOCKS 64
@@ -29,7 +30,8 @@ struct row {
 };
 
 struct table {
-    uint64_t magic, unused;
+    uint64_t magic;
+    char boot_id[PX_BOOT_ID];
     struct row row[SETS][WAYS];
 };
 
@@ -86,6 +88,7 @@ static int64_t wall_s(void)
 
 static int map(struct posix *px, struct px_done *d)
 {
+    char boot_id[PX_BOOT_ID];
     int err;
 
     d->fd = openat(px->private_fd, "done", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
@@ -100,9 +103,12 @@ static int map(struct posix *px, struct px_done *d)
         d->t = NULL;
         return errno;
     }
-    if (d->t->magic != MAGIC)
+    /* After a power cut a note may be there whose change is not. */
+    wg_px_boot_id(boot_id);
+    if (d->t->magic != MAGIC || !boot_id[0] || memcmp(d->t->boot_id, boot_id, sizeof boot_id) != 0)
         memset(d->t, 0, sizeof *d->t);
     d->t->magic = MAGIC;
+    memcpy(d->t->boot_id, boot_id, sizeof boot_id);
     return 0;
 }
 

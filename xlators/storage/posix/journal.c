@@ -7,11 +7,10 @@
 
 #define MAGIC "wgjour1\n"
 #define FILE_SIZE (1u << 20)
-#define BOOT_ID_SIZE 40
 
 struct header {
     char magic[8];
-    char boot_id[BOOT_ID_SIZE];
+    char boot_id[PX_BOOT_ID];
     uint32_t clean;
     uint32_t unused;
     _Atomic uint64_t head, tail; /* offsets in the file: rows are in [head, tail) */
@@ -26,13 +25,13 @@ struct px_journal {
     uint32_t pending;
 };
 
-static void boot_id(char id[BOOT_ID_SIZE])
+void wg_px_boot_id(char id[PX_BOOT_ID])
 {
     int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
 
-    memset(id, 0, BOOT_ID_SIZE);
+    memset(id, 0, PX_BOOT_ID);
     if (fd >= 0) {
-        if (read(fd, id, BOOT_ID_SIZE - 1) < 0)
+        if (read(fd, id, PX_BOOT_ID - 1) < 0)
             id[0] = '\0';
         close(fd);
     }
@@ -66,7 +65,7 @@ static enum px_jstate judge(const struct px_journal *j, const char *now)
         return PX_J_NEW;
     if (h->clean)
         return h->head == h->tail ? PX_J_CLEAN : PX_J_LOST;
-    return now[0] && memcmp(h->boot_id, now, BOOT_ID_SIZE) == 0 ? PX_J_KILLED : PX_J_LOST;
+    return now[0] && memcmp(h->boot_id, now, PX_BOOT_ID) == 0 ? PX_J_KILLED : PX_J_LOST;
 }
 
 static int map(int dirfd, struct px_journal *j)
@@ -96,7 +95,7 @@ static int map(int dirfd, struct px_journal *j)
 /* The mark must be on disk before anything that it judges. */
 static int mark_in_use(struct px_journal *j, const char *now)
 {
-    memcpy(j->h->boot_id, now, BOOT_ID_SIZE);
+    memcpy(j->h->boot_id, now, PX_BOOT_ID);
     j->h->clean = 0;
     memcpy(j->h->magic, MAGIC, sizeof j->h->magic);
     if (msync(j->h, 4096, MS_SYNC) < 0 || fsync(j->fd) < 0)
@@ -107,7 +106,7 @@ static int mark_in_use(struct px_journal *j, const char *now)
 int wg_px_journal_open(int dirfd, struct px_journal **ret, enum px_jstate *ret_state)
 {
     struct px_journal *j = calloc(1, sizeof *j);
-    char now[BOOT_ID_SIZE];
+    char now[PX_BOOT_ID];
     int err;
 
     if (!j)
@@ -116,7 +115,7 @@ int wg_px_journal_open(int dirfd, struct px_journal **ret, enum px_jstate *ret_s
     pthread_mutex_init(&j->lock, NULL);
     err = map(dirfd, j);
     if (!err) {
-        boot_id(now);
+        wg_px_boot_id(now);
         *ret_state = judge(j, now);
         if (*ret_state == PX_J_KILLED && !rows_valid(j->h, &j->pending))
             *ret_state = PX_J_LOST;

@@ -38,6 +38,11 @@ enum px_jstate {
     PX_J_LOST,   /* the machine stopped without a clean close: index and journal are worthless */
 };
 
+#define PX_BOOT_ID 40
+
+/* Names this start of the machine; "" when it can't be told. */
+void wg_px_boot_id(char id[PX_BOOT_ID]);
+
 struct px_journal;
 
 /*
