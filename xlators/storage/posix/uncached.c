@@ -57,13 +57,18 @@ bool wg_px_uncached_read(struct px_inode *ino, uint64_t offset, uint32_t size)
     return true;
 }
 
-/* Not by this kernel or file system, then: as others. */
-static bool refused(struct posix *px, ssize_t n, int flags)
+/* Some flag is not for this kernel or file system: is it to be tried without this one? */
+static bool refused(ssize_t n, int flags)
 {
-    if (n >= 0 || errno != EOPNOTSUPP || !(flags & RWF_DONTCACHE))
-        return false;
-    atomic_store(&px->uncached_size, 0);
-    return true;
+    return n < 0 && errno == EOPNOTSUPP && (flags & RWF_DONTCACHE);
+}
+
+/* What came without the flag tells whether that was it (RWF_NOWAIT may be refused as well): then no more of it. */
+static ssize_t tried_without(struct posix *px, ssize_t n)
+{
+    if (n >= 0 || errno != EOPNOTSUPP)
+        atomic_store(&px->uncached_size, 0);
+    return n;
 }
 
 /* Pages of the range that are cached, or -1. The thread is the brick: the kernel tells only who may write. */
@@ -93,8 +98,8 @@ static ssize_t read_cached(struct posix *px, int fd, const struct iovec *iov, ui
 {
     ssize_t n = preadv2(fd, iov, 1, (off_t)offset, flags);
 
-    if (refused(px, n, flags))
-        n = preadv2(fd, iov, 1, (off_t)offset, flags & ~RWF_DONTCACHE);
+    if (refused(n, flags))
+        n = tried_without(px, preadv2(fd, iov, 1, (off_t)offset, flags & ~RWF_DONTCACHE));
     return n;
 }
 
@@ -122,7 +127,7 @@ ssize_t wg_px_pwritev(struct posix *px, int fd, const struct iovec *iov, unsigne
     int flags = uncached ? RWF_DONTCACHE : 0;
     ssize_t w = pwritev2(fd, iov, (int)n, (off_t)offset, flags);
 
-    if (refused(px, w, flags))
-        w = pwritev2(fd, iov, (int)n, (off_t)offset, 0);
+    if (refused(w, flags))
+        w = tried_without(px, pwritev2(fd, iov, (int)n, (off_t)offset, 0));
     return w;
 }
