@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cmd_control.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "control.h"
@@ -29,4 +30,14 @@ cJSON *wg_ask(const struct wg_args *args, const char *name, cJSON *more)
         return NULL;
     }
     return answer;
+}
+
+void wg_print_answer(cJSON *answer)
+{
+    char *text;
+
+    cJSON_DeleteItemFromObjectCaseSensitive(answer, "ok");
+    text = cJSON_Print(answer);
+    puts(text ? text : "null");
+    cJSON_free(text);
 }

@@ -21,5 +21,7 @@
  * it is "ok"; else NULL after a line on stderr. The caller frees it.
  */
 cJSON *wg_ask(const struct wg_args *args, const char *name, cJSON *more);
+/* Prints an answer as JSON on stdout, without its "ok", which is taken out of it. */
+void wg_print_answer(cJSON *answer);
 
 #endif

@@ -12,18 +12,13 @@
 static int send_and_print(const struct wg_args *args, cJSON *request, const char *done)
 {
     cJSON *answer = wg_ask(args, "graph", request);
-    char *text;
 
     if (!answer)
         return WG_EXIT_FAILED;
-    if (wg_arg_given(args, "json")) {
-        cJSON_DeleteItemFromObjectCaseSensitive(answer, "ok");
-        text = cJSON_Print(answer);
-        puts(text ? text : "null");
-        cJSON_free(text);
-    } else if (done) {
+    if (wg_arg_given(args, "json"))
+        wg_print_answer(answer);
+    else if (done)
         printf("%s\n", done);
-    }
     cJSON_Delete(answer);
     return WG_EXIT_OK;
 }

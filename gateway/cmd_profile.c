@@ -79,15 +79,10 @@ static int run(const struct wg_args *args)
     if (!answer)
         return WG_EXIT_FAILED;
     if (strcmp(action, "show") == 0) {
-        if (wg_arg_given(args, "json")) {
-            cJSON_DeleteItemFromObjectCaseSensitive(answer, "ok");
-            char *json = cJSON_Print(answer);
-
-            puts(json ? json : "null");
-            cJSON_free(json);
-        } else {
+        if (wg_arg_given(args, "json"))
+            wg_print_answer(answer);
+        else
             print(answer);
-        }
     }
     cJSON_Delete(answer);
     return WG_EXIT_OK;

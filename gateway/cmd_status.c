@@ -40,18 +40,13 @@ static void print(const cJSON *item, int depth)
 static int run(const struct wg_args *args)
 {
     cJSON *answer = wg_ask(args, "status", NULL);
-    char *text;
 
     if (!answer)
         return WG_EXIT_FAILED;
-    if (wg_arg_given(args, "json")) {
-        cJSON_DeleteItemFromObjectCaseSensitive(answer, "ok");
-        text = cJSON_Print(answer);
-        puts(text ? text : "null");
-        cJSON_free(text);
-    } else {
+    if (wg_arg_given(args, "json"))
+        wg_print_answer(answer);
+    else
         print(answer, 0);
-    }
     cJSON_Delete(answer);
     return WG_EXIT_OK;
 }

@@ -104,16 +104,6 @@ static void print(const cJSON *answer)
     fflush(stdout);
 }
 
-static void print_json(cJSON *answer)
-{
-    char *json;
-
-    cJSON_DeleteItemFromObjectCaseSensitive(answer, "ok");
-    json = cJSON_Print(answer);
-    puts(json ? json : "null");
-    cJSON_free(json);
-}
-
 static int run(const struct wg_args *args)
 {
     bool once = wg_arg_given(args, "once") || wg_arg_given(args, "json") || !isatty(STDOUT_FILENO);
@@ -131,7 +121,7 @@ static int run(const struct wg_args *args)
         if (!once)
             fputs("\033[H\033[2J", stdout); /* home, and an empty screen */
         if (wg_arg_given(args, "json"))
-            print_json(answer);
+            wg_print_answer(answer);
         else
             print(answer);
         cJSON_Delete(answer);
