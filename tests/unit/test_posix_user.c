@@ -141,7 +141,6 @@ START_TEST(while_the_index_is_rebuilt_no_handle_is_stale)
     wg_px_lock_names(px, &held, &(struct px_at){ brick_root().gfid, "d" }, 1);
     wg_px_index_rebuild(px);
     ERR(FOP_(&b, getattr, .at = f), EAGAIN);
-    ERR(FOP_(&b, lookup, .at = at(d, "f")), EAGAIN);
     ERR(FOP_(&b, getattr, .at = never), EAGAIN);
     OK(FOP_(&b, getattr, .at = brick_root()));
     wg_px_unlock_names(px, &held);
